@@ -1,0 +1,233 @@
+package run
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Snapshot is everything needed to create a run later exactly as it was
+// accepted: complete, and free of secrets (it never holds an API key or a
+// token). A stored snapshot begins with a version byte; see [Snapshot.Append].
+type Snapshot struct {
+	ID          ID
+	AcceptedAt  Instant // created-at; zero while no store has accepted it
+	Key         Key     // zero for a trigger without identity
+	Hash        Hash    // of Key; zero without one
+	KeyUntil    Instant // end of the key's interval; zero until accepted
+	PayloadHash Digest
+	RequestHash Digest
+	Trigger     Trigger
+}
+
+// NewSnapshot fills in what follows from a validated trigger. Defaults that
+// are part of the run (queue, payload type, trigger function) are fixed here,
+// so that a later version with other defaults does not change an accepted run.
+func NewSnapshot(id ID, key Key, hash Hash, t Trigger) Snapshot {
+	if t.PayloadType == "" {
+		t.PayloadType = DefaultPayloadType
+	}
+	if t.MetadataType == "" {
+		t.MetadataType = DefaultPayloadType
+	}
+	if t.Queue == "" {
+		t.Queue = "task/" + t.Task
+	}
+	if t.TriggerFunction == "" {
+		t.TriggerFunction = FunctionTrigger
+		if t.ResumeParent && !t.ParentRun.IsZero() {
+			t.TriggerFunction = FunctionTriggerAndWait
+		}
+	}
+	return Snapshot{
+		ID: id, Key: key, Hash: hash, Trigger: t,
+		PayloadHash: DigestPayload(t.PayloadType, t.Payload),
+		RequestHash: DigestRequest(t.Environment, t.Task, t.RequestKey),
+	}
+}
+
+// Accept sets the acceptance time and, for a keyed run, the end of its interval.
+func (s *Snapshot) Accept(at Instant) {
+	s.AcceptedAt = at
+	if !s.Key.IsZero() {
+		s.KeyUntil = at.Add(s.Trigger.IdentityTTL())
+	}
+}
+
+// snapshotVersion is the first byte of a stored snapshot. A build reads every
+// version up to its own and reports a later one as [ErrUnknownVersion].
+const snapshotVersion = 1
+
+// Append appends the stored form: the version byte, then four length-prefixed
+// parts: a JSON header with everything but the customer's bytes, the payload,
+// the metadata, the context. A part's length is shifted by one so that nil
+// (0) and empty (1) stay apart; the customer's bytes are never re-encoded.
+func (s *Snapshot) Append(b []byte) ([]byte, error) {
+	head, err := json.Marshal(headerOf(s))
+	if err != nil {
+		return nil, fmt.Errorf("run: encode snapshot %s: %w", s.ID, err)
+	}
+	b = append(b, snapshotVersion)
+	for _, part := range [...][]byte{head, s.Trigger.Payload, s.Trigger.Metadata, s.Trigger.Context} {
+		if part == nil {
+			b = binary.AppendUvarint(b, 0)
+			continue
+		}
+		b = binary.AppendUvarint(b, uint64(len(part))+1)
+		b = append(b, part...)
+	}
+	return b, nil
+}
+
+// DecodeSnapshot reads what [Snapshot.Append] wrote. The result shares memory
+// with b. A version of a later build is [ErrUnknownVersion]; anything else
+// that does not decode is an error too, and the record must be kept.
+func DecodeSnapshot(b []byte) (Snapshot, error) {
+	if len(b) == 0 {
+		return Snapshot{}, fmt.Errorf("run: decode snapshot: empty record")
+	}
+	if b[0] != snapshotVersion {
+		return Snapshot{}, fmt.Errorf("run: decode snapshot: version %d: %w", b[0], ErrUnknownVersion)
+	}
+	b = b[1:]
+	var parts [4][]byte
+	for i := range parts {
+		n, used := binary.Uvarint(b)
+		if used <= 0 || (n > 0 && n-1 > uint64(len(b)-used)) {
+			return Snapshot{}, fmt.Errorf("run: decode snapshot: part %d is cut short", i)
+		}
+		b = b[used:]
+		if n > 0 {
+			parts[i], b = b[:n-1:n-1], b[n-1:]
+		}
+	}
+	if len(b) != 0 {
+		return Snapshot{}, fmt.Errorf("run: decode snapshot: %d bytes after the end", len(b))
+	}
+	var h header
+	if err := json.Unmarshal(parts[0], &h); err != nil {
+		return Snapshot{}, fmt.Errorf("run: decode snapshot header: %w", err)
+	}
+	return h.snapshot(parts[1], parts[2], parts[3])
+}
+
+// header is the JSON part of a stored snapshot. Its field names are a stored
+// format: they may be added to, never renamed or reused.
+type header struct {
+	ID          string          `json:"id"`
+	AcceptedAt  Instant         `json:"at"`
+	KeyUntil    Instant         `json:"until,omitempty"`
+	Kind        string          `json:"kind,omitempty"`
+	KeyText     string          `json:"key,omitempty"`
+	Org         string          `json:"org"`
+	Env         string          `json:"env"`
+	Task        string          `json:"task"`
+	Type        string          `json:"type"`
+	Size        int64           `json:"size,omitempty"`
+	MetaType    string          `json:"metaType"`
+	IdemKey     string          `json:"idem,omitempty"`
+	KeyTTL      time.Duration   `json:"keyTTL,omitempty"`
+	KeyOptions  *KeyOptions     `json:"keyOptions,omitempty"`
+	RequestKey  string          `json:"request,omitempty"`
+	Batch       *BatchItem      `json:"batch,omitempty"`
+	DelayUntil  Instant         `json:"delay,omitempty"`
+	TTL         time.Duration   `json:"ttl,omitempty"`
+	Tags        []string        `json:"tags,omitempty"`
+	Queue       string          `json:"queue"`
+	ConcKey     string          `json:"concurrencyKey,omitempty"`
+	Concurrency []string        `json:"concurrency,omitempty"`
+	Gates       []Gate          `json:"gates,omitempty"`
+	Machine     string          `json:"machine,omitempty"`
+	Attempts    int             `json:"maxAttempts,omitempty"`
+	Duration    time.Duration   `json:"maxDuration,omitempty"`
+	Priority    time.Duration   `json:"priority,omitempty"`
+	Debounce    *Debounce       `json:"debounce,omitempty"`
+	Version     string          `json:"lockToVersion,omitempty"`
+	Deployment  string          `json:"deployment,omitempty"`
+	Region      string          `json:"region,omitempty"`
+	Test        bool            `json:"test,omitempty"`
+	Parent      string          `json:"parent,omitempty"`
+	Resume      bool            `json:"resumeParent,omitempty"`
+	ParentBatch string          `json:"parentBatch,omitempty"`
+	ParentTry   string          `json:"parentAttempt,omitempty"`
+	DepTry      string          `json:"dependentAttempt,omitempty"`
+	DepBatch    string          `json:"dependentBatch,omitempty"`
+	BulkAction  string          `json:"bulkAction,omitempty"`
+	OneTime     bool            `json:"oneTime,omitempty"`
+	TraceParent string          `json:"traceparent,omitempty"`
+	TraceState  string          `json:"tracestate,omitempty"`
+	Function    TriggerFunction `json:"function"`
+}
+
+func headerOf(s *Snapshot) header {
+	t := &s.Trigger
+	h := header{
+		ID: s.ID.String(), AcceptedAt: s.AcceptedAt, KeyUntil: s.KeyUntil, KeyText: s.Key.Text,
+		Org: t.Organisation, Env: t.Environment, Task: t.Task,
+		Type: t.PayloadType, Size: t.PayloadSize, MetaType: t.MetadataType,
+		IdemKey: t.IdempotencyKey, KeyTTL: t.KeyTTL, RequestKey: t.RequestKey,
+		TTL: t.TTL, Tags: t.Tags, Queue: t.Queue, ConcKey: t.ConcurrencyKey, Concurrency: t.Concurrency,
+		Gates: t.Gates, Machine: t.Machine, Attempts: t.MaxAttempts, Duration: t.MaxDuration,
+		Priority: t.Priority, Debounce: t.Debounce, Version: t.LockToVersion, Deployment: t.DeploymentID,
+		Region: t.Region, Test: t.Test, Parent: t.ParentRun.String(), Resume: t.ResumeParent,
+		ParentBatch: t.ParentBatch, ParentTry: t.ParentAttempt, DepTry: t.DependentTry,
+		DepBatch: t.DependentBatch, BulkAction: t.BulkAction, OneTime: t.OneTimeToken,
+		TraceParent: t.TraceParent, TraceState: t.TraceState, Function: t.TriggerFunction,
+	}
+	if s.Key.Kind != 0 {
+		h.Kind = string(rune(s.Key.Kind))
+	}
+	if t.KeyOptions != (KeyOptions{}) {
+		h.KeyOptions = &t.KeyOptions
+	}
+	if t.BatchItem != (BatchItem{}) {
+		h.Batch = &t.BatchItem
+	}
+	if !t.DelayUntil.IsZero() {
+		h.DelayUntil = InstantOf(t.DelayUntil)
+	}
+	return h
+}
+
+func (h *header) snapshot(payload, metadata, context []byte) (Snapshot, error) {
+	id, err := ParseID(h.ID)
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("run: decode snapshot header: id: %w", err)
+	}
+	t := Trigger{
+		Organisation: h.Org, Environment: h.Env, Task: h.Task,
+		Payload: payload, PayloadType: h.Type, PayloadSize: h.Size, Context: context,
+		Metadata: metadata, MetadataType: h.MetaType,
+		IdempotencyKey: h.IdemKey, KeyTTL: h.KeyTTL, RequestKey: h.RequestKey,
+		TTL: h.TTL, Tags: h.Tags, Queue: h.Queue, ConcurrencyKey: h.ConcKey, Concurrency: h.Concurrency,
+		Gates: h.Gates, Machine: h.Machine, MaxAttempts: h.Attempts, MaxDuration: h.Duration,
+		Priority: h.Priority, Debounce: h.Debounce, LockToVersion: h.Version, DeploymentID: h.Deployment,
+		Region: h.Region, Test: h.Test, ResumeParent: h.Resume,
+		ParentBatch: h.ParentBatch, ParentAttempt: h.ParentTry, DependentTry: h.DepTry,
+		DependentBatch: h.DepBatch, BulkAction: h.BulkAction, OneTimeToken: h.OneTime,
+		TraceParent: h.TraceParent, TraceState: h.TraceState, TriggerFunction: h.Function,
+	}
+	if h.Parent != "" {
+		if t.ParentRun, err = ParseID(h.Parent); err != nil {
+			return Snapshot{}, fmt.Errorf("run: decode snapshot header: parent: %w", err)
+		}
+	}
+	if h.KeyOptions != nil {
+		t.KeyOptions = *h.KeyOptions
+	}
+	if h.Batch != nil {
+		t.BatchItem = *h.Batch
+	}
+	if h.DelayUntil != 0 {
+		t.DelayUntil = h.DelayUntil.Time()
+	}
+	s := Snapshot{ID: id, AcceptedAt: h.AcceptedAt, KeyUntil: h.KeyUntil, Trigger: t}
+	if h.Kind != "" {
+		s.Key = Key{Kind(h.Kind[0]), h.Env, h.Task, h.KeyText}
+		s.Hash = s.Key.Hash()
+	}
+	s.PayloadHash = DigestPayload(t.PayloadType, t.Payload)
+	s.RequestHash = DigestRequest(t.Environment, t.Task, t.RequestKey)
+	return s, nil
+}
