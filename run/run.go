@@ -36,3 +36,12 @@ type Failure struct {
 	Name       string `json:"name,omitempty"`
 	StackTrace string `json:"stackTrace,omitempty"`
 }
+
+// Finish is what a worker reports of a run: the status it enters, and for a
+// final one its output or why it ended badly.
+type Finish struct {
+	Status     Status
+	Output     []byte
+	OutputType string // default application/json
+	Failure    *Failure
+}

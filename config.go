@@ -1,0 +1,130 @@
+package mollifier
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/e0ff5a15/mollifier/run"
+)
+
+// Config says how an [Engine] runs. The zero value of every optional field
+// means its default; [Config.WithDefaults] shows them. Every node of one
+// deployment must agree on Prefix and Partitions: a node that disagrees with
+// what the stores remember refuses to start.
+type Config struct {
+	// Redis is the URL of the Redis (7.0 or later, or Valkey) that holds the
+	// claims: redis://[user:password@]host:port[/db], rediss:// for TLS.
+	// Required. Its eviction policy must be noeviction.
+	Redis string
+	// Postgres is the URL of the Postgres (14 or later) that holds the runs:
+	// postgres://user:password@host:port/database. Required. Its schema must
+	// have been migrated, or Migrate be set.
+	Postgres string
+	// Migrate brings the schema up to date at start, under an advisory lock.
+	Migrate bool
+
+	// Prefix begins every Redis key of the deployment. Default "m".
+	Prefix string
+	// Partitions is the number of partitions of the deployment, fixed for its
+	// life: 1 to 1024. Default 64.
+	Partitions int
+	// Shards is the number of actors that own the partitions on this node.
+	// Default 4 for each CPU, at most Partitions.
+	Shards int
+
+	// ClaimTTL is how long a claim lives without renewal: 5 s to 30 s, default
+	// 10 s. It does not depend on a key's own TTL.
+	ClaimTTL time.Duration
+	// WaitBudget is how long a trigger waits for the owner of its key, on this
+	// node or another, before it is refused with run.ErrClaimTimeout. Default 5 s.
+	WaitBudget time.Duration
+	// RedisDeadline bounds one call to Redis. Default 250 ms.
+	RedisDeadline time.Duration
+	// PostgresDeadline bounds one statement, its retries excluded. Default 2 s.
+	PostgresDeadline time.Duration
+	// PostgresConns is the most connections the engine opens. Default 8.
+	PostgresConns int
+
+	// MaxCallers is how many triggers may be waiting for an answer at once on
+	// this node; over it they are refused with run.ErrOverloaded. Default 65,536.
+	MaxCallers int
+	// MaxBytes is how many bytes of triggers may be waiting at once. Default 256 MiB.
+	MaxBytes int64
+
+	// Enrolled reports whether an organisation takes part in claims and
+	// mollifying. It is called on the hot path: it must answer from memory and
+	// be safe for concurrent use. Nil enrols every organisation. Keys of
+	// organisations that are not enrolled are kept by Postgres alone.
+	Enrolled func(organisation string) bool
+
+	// Logger receives the engine's log. Nil discards it.
+	Logger *slog.Logger
+}
+
+// WithDefaults returns a copy with every zero optional field set.
+func (c Config) WithDefaults() Config {
+	def(&c.Prefix, "m")
+	def(&c.Partitions, 64)
+	def(&c.Shards, min(4*runtime.GOMAXPROCS(0), c.Partitions))
+	def(&c.ClaimTTL, 10*time.Second)
+	def(&c.WaitBudget, 5*time.Second)
+	def(&c.RedisDeadline, 250*time.Millisecond)
+	def(&c.PostgresDeadline, 2*time.Second)
+	def(&c.PostgresConns, 8)
+	def(&c.MaxCallers, 65_536)
+	def(&c.MaxBytes, 256<<20)
+	if c.Enrolled == nil {
+		c.Enrolled = func(string) bool { return true }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func def[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Validate reports the first field that no engine could run with, by name. It
+// expects the defaults to be set.
+func (c Config) Validate() error {
+	for _, rule := range []struct {
+		field string
+		ok    bool
+		limit string
+	}{
+		{"Redis", c.Redis != "", "must be a redis:// or rediss:// URL"},
+		{"Postgres", c.Postgres != "", "must be a postgres:// URL"},
+		{"Prefix", validPrefix(c.Prefix), "must be 1 to 32 characters of [a-z0-9_-]"},
+		{"Partitions", c.Partitions >= 1 && c.Partitions <= run.MaxPartitions, fmt.Sprintf("must be 1 to %d", run.MaxPartitions)},
+		{"Shards", c.Shards >= 1 && c.Shards <= c.Partitions, "must be 1 to Partitions"},
+		{"ClaimTTL", c.ClaimTTL >= 5*time.Second && c.ClaimTTL <= 30*time.Second, "must be 5s to 30s"},
+		{"WaitBudget", c.WaitBudget > 0 && c.WaitBudget <= time.Minute, "must be more than 0 and at most 1m"},
+		{"RedisDeadline", c.RedisDeadline >= 10*time.Millisecond && c.RedisDeadline <= 10*time.Second, "must be 10ms to 10s"},
+		{"PostgresDeadline", c.PostgresDeadline >= 100*time.Millisecond && c.PostgresDeadline <= time.Minute, "must be 100ms to 1m"},
+		{"PostgresConns", c.PostgresConns >= 4 && c.PostgresConns <= 1000, "must be 4 to 1000"},
+		{"MaxCallers", c.MaxCallers >= 1, "must be at least 1"},
+		{"MaxBytes", c.MaxBytes >= run.MaxPayload, fmt.Sprintf("must be at least %d", run.MaxPayload)},
+	} {
+		if !rule.ok {
+			return fmt.Errorf("mollifier: Config.%s %s", rule.field, rule.limit)
+		}
+	}
+	return nil
+}
+
+func validPrefix(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if c != '_' && c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 32
+}
