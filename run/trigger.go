@@ -30,8 +30,9 @@ const (
 
 // Trigger is one request to start a run. It has no id: the engine mints it.
 // Organisation, Environment and Task are required; the zero value of every
-// other field means "not given". A Trigger is not modified once accepted and
-// its byte slices must not be changed by the caller until Trigger returns.
+// other field means "not given". The engine keeps the byte slices until the run
+// is written, which may be after the caller's context has ended its wait: give
+// them away, do not reuse them.
 type Trigger struct {
 	Organisation string
 	Environment  string

@@ -1,0 +1,499 @@
+package shard
+
+import (
+	"time"
+
+	"github.com/e0ff5a15/mollifier/run"
+)
+
+// Config holds what a [Table] cannot make itself. All fields are required.
+type Config struct {
+	ClaimTTL   time.Duration // a claim is renewed at a third of it
+	WaitBudget time.Duration // how long a caller waits for a foreign claim
+	Poll       time.Duration // how often a foreign claim is looked at when no wake-up comes
+	NewToken   func() Token
+	NewID      func(partition int) run.ID
+}
+
+// Caller is one trigger that wants an answer. T is whatever the driver uses to
+// find its caller again; it must be unique among the callers in the table.
+type Caller[T comparable] struct {
+	Ticket    T
+	Partition int
+	Snapshot  *run.Snapshot // its ID is minted when it comes to be settled
+	Claims    bool          // the key takes part in claims
+	Arrived   time.Time
+}
+
+type state uint8
+
+const (
+	claiming state = iota
+	waiting
+	settling
+	checking
+	publishing
+	idle // nothing under way; only the token of a claim that may still stand is kept
+)
+
+var stateNames = [...]string{"claiming", "waiting", "settling", "checking", "publishing", "idle"}
+
+func (s state) String() string { return stateNames[s] }
+
+// flight is one passage of a key, or of a keyless trigger, through the stores.
+type flight[T comparable] struct {
+	Ref
+	state     state
+	partition int
+	hash      run.Hash
+	keyed     bool
+	claims    bool
+
+	leader Caller[T]   // whose snapshot is settled; it may have left
+	cohort []Caller[T] // arrived before the request under way was posted
+	late   []Caller[T] // arrived after
+
+	token       Token
+	claimed     bool      // the claim is ours as far as we know
+	maybe       bool      // the claim may be ours: its reply was lost
+	renewAt     time.Time // while claimed
+	woken       bool      // a wake-up came while the claim was under way
+	wakeAt      time.Time // waiting: look again; idle: forget
+	candidate   run.ID    // checking: who may hold the key
+	observed    run.ID    // claiming: who was seen not to hold it any more
+	accepted    run.Instant
+	provisional bool
+	holder      Holder // publishing: what is published
+}
+
+// Table is the flights of a shard. Its methods must be called one at a time;
+// each leaves requests and answers that [Table.Take] hands over.
+type Table[T comparable] struct {
+	cfg     Config
+	last    uint64
+	flights map[uint64]*flight[T]
+	keys    map[run.Hash]*flight[T]
+	timed   map[uint64]*flight[T] // waiting, idle, or holding a claim: what Tick looks at
+	callers map[T]*flight[T]
+
+	requests []Request
+	answers  []Answer[T]
+}
+
+// NewTable returns an empty table.
+func NewTable[T comparable](cfg Config) *Table[T] {
+	return &Table[T]{
+		cfg:     cfg,
+		flights: map[uint64]*flight[T]{},
+		keys:    map[run.Hash]*flight[T]{},
+		timed:   map[uint64]*flight[T]{},
+		callers: map[T]*flight[T]{},
+	}
+}
+
+// Take hands over what the calls since the last Take have left: requests to
+// post, then answers to give. The slices are the table's own and are valid
+// until its next method is called.
+func (t *Table[T]) Take() ([]Request, []Answer[T]) {
+	r, a := t.requests, t.answers
+	t.requests, t.answers = t.requests[:0], t.answers[:0]
+	return r, a
+}
+
+// Flights is how many flights are in the table, idle ones not counted.
+func (t *Table[T]) Flights() int {
+	n := len(t.flights)
+	for _, f := range t.timed {
+		if f.state == idle {
+			n--
+		}
+	}
+	return n
+}
+
+// Timed reports whether any flight waits for time to pass, so that
+// [Table.Tick] has to be called.
+func (t *Table[T]) Timed() bool { return len(t.timed) > 0 }
+
+// Arrive takes a caller in: it leads a flight, or joins the one of its key.
+func (t *Table[T]) Arrive(c Caller[T]) {
+	if c.Snapshot.Key.IsZero() {
+		f := t.newFlight(c)
+		t.settle(f)
+		return
+	}
+	f := t.keys[c.Snapshot.Hash]
+	switch {
+	case f == nil:
+		f = t.newFlight(c)
+		f.token = t.cfg.NewToken()
+		t.keys[f.hash] = f
+		t.begin(f)
+	case f.state == idle:
+		f.leader, f.late, f.claims = c, append(f.late, c), c.Claims
+		t.callers[c.Ticket] = f
+		t.begin(f)
+	default:
+		f.late = append(f.late, c)
+		t.callers[c.Ticket] = f
+	}
+}
+
+// Leave ends the wait of one caller, not its flight: a snapshot that is being
+// settled is settled, and whoever else waits is answered.
+func (t *Table[T]) Leave(ticket T) {
+	f := t.callers[ticket]
+	if f == nil {
+		return
+	}
+	delete(t.callers, ticket)
+	f.cohort = without(f.cohort, ticket)
+	f.late = without(f.late, ticket)
+}
+
+func without[T comparable](list []Caller[T], ticket T) []Caller[T] {
+	for i := range list {
+		if list[i].Ticket == ticket {
+			return append(list[:i], list[i+1:]...)
+		}
+	}
+	return list
+}
+
+// Claimed takes the reply to a Claim.
+func (t *Table[T]) Claimed(now time.Time, ref Ref, r ClaimReply) {
+	f := t.current(ref, claiming)
+	if f == nil {
+		return
+	}
+	switch {
+	case r.Err != nil:
+		// Fail open: Postgres's slot is the arbiter, and the answer says so.
+		f.claimed, f.maybe, f.provisional = false, f.maybe || r.MaybeClaimed, true
+		f.accepted = 0
+		t.settle(f)
+	case r.State == Claimed:
+		f.claimed, f.maybe, f.provisional = true, false, false
+		f.accepted = r.AcceptedAt
+		f.renewAt = now.Add(t.cfg.ClaimTTL / 3)
+		t.timed[f.Flight] = f
+		t.settle(f)
+	case r.State == Resolved:
+		f.candidate = r.Run
+		t.post(f, checking, Request{Verb: CheckHolder, Environment: f.leader.Snapshot.Trigger.Environment, Run: r.Run})
+	case f.woken:
+		t.claim(f)
+	default:
+		f.state = waiting
+		f.wakeAt = now.Add(min(r.Wait, t.cfg.Poll))
+		t.timed[f.Flight] = f
+	}
+}
+
+// Settled takes the reply to a Settle.
+func (t *Table[T]) Settled(now time.Time, ref Ref, r SettleReply) {
+	f := t.current(ref, settling)
+	if f == nil {
+		return
+	}
+	switch {
+	case r.Err == nil:
+		t.answerAll(f, r.Holder, r.Created)
+		f.holder = r.Holder
+		if f.claimed || f.maybe {
+			t.post(f, publishing, Request{Verb: Publish, Holder: r.Holder, Found: !r.Created})
+			return
+		}
+		t.end(f)
+	case r.Rejected && f.keyed:
+		t.refuseLeader(f, r.Err)
+		t.merge(f)
+		if len(f.cohort) == 0 {
+			t.release(f)
+			t.forget(f)
+			return
+		}
+		f.leader = f.cohort[0] // the claim is kept: the next snapshot may fare better
+		t.settle(f)
+	default:
+		t.refuseAll(f, r.Err)
+		if r.Unknown && (f.claimed || f.maybe) && len(f.late) == 0 {
+			f.state = idle
+			f.claimed = false
+			f.wakeAt = now.Add(t.cfg.ClaimTTL)
+			t.timed[f.Flight] = f
+			return
+		}
+		if !r.Unknown && len(f.late) == 0 {
+			t.release(f)
+		}
+		t.again(f)
+	}
+}
+
+// Checked takes the reply to a CheckHolder.
+func (t *Table[T]) Checked(ref Ref, r CheckReply) {
+	f := t.current(ref, checking)
+	switch {
+	case f == nil:
+	case r.Err != nil:
+		t.refuseAll(f, r.Err)
+		t.end(f)
+	case r.Holds:
+		t.answerAll(f, r.Holder, false)
+		t.end(f)
+	default:
+		f.observed = f.candidate
+		t.claim(f)
+	}
+}
+
+// Published takes the reply to a Publish.
+func (t *Table[T]) Published(ref Ref, r PublishReply) {
+	f := t.current(ref, publishing)
+	switch {
+	case f == nil:
+	case r.Err != nil:
+		t.again(f) // the claim may still be ours: go in with the same token
+	case r.Done:
+		t.answerAll(f, f.holder, false)
+		t.end(f)
+	default:
+		t.end(f)
+	}
+}
+
+// Wake says that the claim of a key was published, released or reset.
+func (t *Table[T]) Wake(hash run.Hash) {
+	if f := t.keys[hash]; f != nil {
+		t.wake(f)
+	}
+}
+
+// WakeAll says that wake-ups may have been missed.
+func (t *Table[T]) WakeAll() {
+	for _, f := range t.flights {
+		t.wake(f)
+	}
+}
+
+func (t *Table[T]) wake(f *flight[T]) {
+	switch f.state {
+	case waiting:
+		t.claim(f)
+	case claiming:
+		f.woken = true
+	}
+}
+
+// Tick lets time pass: it looks again at foreign claims, refuses callers whose
+// wait budget is spent, renews claims, and forgets tokens that have run out.
+func (t *Table[T]) Tick(now time.Time) {
+	for _, f := range t.timed {
+		switch {
+		case f.state == waiting:
+			t.expire(now, f)
+			if len(f.cohort)+len(f.late) == 0 {
+				t.forget(f)
+			} else if !now.Before(f.wakeAt) {
+				t.claim(f)
+			}
+		case f.state == idle:
+			if !now.Before(f.wakeAt) {
+				t.forget(f)
+			}
+		case f.claimed && f.state == settling:
+			if !now.Before(f.renewAt) {
+				f.renewAt = now.Add(t.cfg.ClaimTTL / 3)
+				t.request(f, Request{Verb: Renew})
+			}
+		default:
+			delete(t.timed, f.Flight)
+		}
+	}
+}
+
+// Fail ends the flight that ref belongs to: every caller is answered with err.
+// Its claim is not released, because its write may be under way.
+func (t *Table[T]) Fail(ref Ref, err error) {
+	if f := t.flights[ref.Flight]; f != nil {
+		t.merge(f)
+		t.refuseAll(f, err)
+		t.forget(f)
+	}
+}
+
+// FailCaller ends the flight that the caller is in, as [Table.Fail] does.
+func (t *Table[T]) FailCaller(ticket T, err error) {
+	if f := t.callers[ticket]; f != nil {
+		t.Fail(f.Ref, err)
+	}
+}
+
+// FailAll ends every flight, as [Table.Fail] does.
+func (t *Table[T]) FailAll(err error) {
+	for _, f := range t.flights {
+		t.Fail(f.Ref, err)
+	}
+}
+
+func (t *Table[T]) newFlight(c Caller[T]) *flight[T] {
+	t.last++
+	f := &flight[T]{
+		Ref: Ref{Flight: t.last}, leader: c, late: []Caller[T]{c},
+		partition: c.Partition, hash: c.Snapshot.Hash, keyed: !c.Snapshot.Key.IsZero(), claims: c.Claims,
+	}
+	t.flights[f.Flight] = f
+	t.callers[c.Ticket] = f
+	return f
+}
+
+// current returns the flight whose request under way is ref, or nil.
+func (t *Table[T]) current(ref Ref, want state) *flight[T] {
+	f := t.flights[ref.Flight]
+	if f == nil || f.Post != ref.Post || f.state != want {
+		return nil
+	}
+	return f
+}
+
+// begin posts the first request of a flight.
+func (t *Table[T]) begin(f *flight[T]) {
+	f.observed, f.provisional, f.claimed, f.accepted = run.ID{}, false, false, 0
+	if f.claims {
+		t.claim(f)
+	} else {
+		t.settle(f)
+	}
+}
+
+func (t *Table[T]) claim(f *flight[T]) {
+	t.post(f, claiming, Request{Verb: Claim, Observed: f.observed})
+}
+
+// settle posts the leader's snapshot. If the leader has left before its
+// snapshot was ever posted, a caller that is still there leads instead.
+func (t *Table[T]) settle(f *flight[T]) {
+	if t.callers[f.leader.Ticket] != f {
+		if len(f.cohort) > 0 {
+			f.leader = f.cohort[0]
+		} else if len(f.late) > 0 {
+			f.leader = f.late[0]
+		}
+	}
+	s := f.leader.Snapshot
+	if s.ID.IsZero() {
+		s.ID = t.cfg.NewID(f.partition)
+	}
+	s.Accept(f.accepted)
+	t.post(f, settling, Request{Verb: Settle, Snapshot: s})
+}
+
+// post makes r the request under way: whoever has arrived until now may be
+// answered from it.
+func (t *Table[T]) post(f *flight[T], s state, r Request) {
+	t.merge(f)
+	f.state, f.woken = s, false
+	f.Post++
+	t.request(f, r)
+}
+
+func (t *Table[T]) request(f *flight[T], r Request) {
+	r.Ref, r.Partition, r.Hash, r.Token = f.Ref, f.partition, f.hash, f.token
+	t.requests = append(t.requests, r)
+}
+
+func (t *Table[T]) merge(f *flight[T]) {
+	f.cohort = append(f.cohort, f.late...)
+	f.late = f.late[:0]
+}
+
+func (t *Table[T]) release(f *flight[T]) {
+	if f.claimed || f.maybe {
+		t.request(f, Request{Verb: Release})
+		f.claimed, f.maybe = false, false
+	}
+}
+
+// end closes a passage whose claim is no longer ours; whoever is left starts
+// the next one, with a token of its own.
+func (t *Table[T]) end(f *flight[T]) {
+	f.claimed, f.maybe = false, false
+	if f.keyed && len(f.cohort)+len(f.late) > 0 {
+		f.token = t.cfg.NewToken()
+	}
+	t.again(f)
+}
+
+// again lets whoever is left pass once more, or forgets the flight.
+func (t *Table[T]) again(f *flight[T]) {
+	t.merge(f)
+	if len(f.cohort) == 0 {
+		t.forget(f)
+		return
+	}
+	f.leader = f.cohort[0]
+	f.claims = f.leader.Claims
+	t.begin(f)
+}
+
+func (t *Table[T]) forget(f *flight[T]) {
+	delete(t.flights, f.Flight)
+	delete(t.timed, f.Flight)
+	if f.keyed {
+		delete(t.keys, f.hash)
+	}
+}
+
+// expire refuses the callers of a waiting flight that have waited long enough.
+func (t *Table[T]) expire(now time.Time, f *flight[T]) {
+	t.merge(f)
+	kept := f.cohort[:0]
+	for _, c := range f.cohort {
+		if now.Sub(c.Arrived) < t.cfg.WaitBudget {
+			kept = append(kept, c)
+			continue
+		}
+		t.answer(Answer[T]{Ticket: c.Ticket, Err: &run.RefusedError{
+			Reason: run.ErrClaimTimeout, Part: "claim", RetryAfter: time.Second,
+		}})
+	}
+	f.cohort = kept
+}
+
+func (t *Table[T]) answerAll(f *flight[T], h Holder, created bool) {
+	identity := run.Confirmed
+	if f.provisional {
+		identity = run.Provisional
+	}
+	for _, c := range f.cohort {
+		s := c.Snapshot
+		// A repeat of one transport request is the same call, not a later one.
+		same := s.Key.Kind == run.KindRequest || (!s.RequestHash.IsZero() && s.RequestHash == h.RequestHash)
+		mine := created && c.Ticket == f.leader.Ticket
+		t.answer(Answer[T]{Ticket: c.Ticket, Result: run.NewResult(run.Answer{
+			ID: h.ID, Canonical: h.Canonical, AcceptedAt: h.AcceptedAt, Identity: identity,
+			Cached: !mine && !same, PayloadMatch: s.PayloadHash == h.PayloadHash,
+		})})
+	}
+	f.cohort = f.cohort[:0]
+}
+
+func (t *Table[T]) refuseAll(f *flight[T], err error) {
+	for _, c := range f.cohort {
+		t.answer(Answer[T]{Ticket: c.Ticket, Err: err})
+	}
+	f.cohort = f.cohort[:0]
+}
+
+func (t *Table[T]) refuseLeader(f *flight[T], err error) {
+	if t.callers[f.leader.Ticket] == f {
+		t.answer(Answer[T]{Ticket: f.leader.Ticket, Err: err})
+		f.cohort = without(f.cohort, f.leader.Ticket)
+	}
+}
+
+func (t *Table[T]) answer(a Answer[T]) {
+	delete(t.callers, a.Ticket)
+	t.answers = append(t.answers, a)
+}
