@@ -19,8 +19,8 @@ create table deployment (
 create table runs (
   id             text     primary key check (id <> ''),
   env_id         text     not null check (env_id <> ''),
-  org_id         text     not null,
-  task           text     not null,
+  org_id         text     not null default '',                -- empty, like the task, only in a tombstone
+  task           text     not null default '',
   -- 0 a run; 1 an alias, another name of alias_of; 2 a tombstone, which a reset leaves in the slot
   kind           smallint not null default 0 check (kind in (0, 1, 2)),
   alias_of       text,
@@ -36,19 +36,18 @@ create table runs (
   key_last       bigint,                                      -- latest acceptance that became an alias of this row
 
   status         text     not null,
-  status_from    text,                                        -- the status before this one
-  queue_at       bigint   not null,                           -- its turn: when accepted or due, less its priority
+  queue_at       bigint   not null default 0,                 -- its turn: when accepted or due, less its priority
   ttl_until      bigint,                                      -- not taken by then, it expires
   started_at     bigint,
   finished_at    bigint,
   expired_at     bigint,
-  updated_at     bigint   not null,
+  updated_at     bigint   not null default now_us(),
   attempts       integer  not null default 0,
 
   payload        bytea,
   payload_type   text     not null default '',
   payload_size   bigint   not null default 0,
-  payload_hash   bytea    not null check (octet_length(payload_hash) = 16),
+  payload_hash   bytea    check (octet_length(payload_hash) = 16),
   request_hash   bytea    check (octet_length(request_hash) = 16),
   metadata       bytea,
   metadata_type  text     not null default '',
@@ -81,6 +80,8 @@ create table runs (
   -- both columns, so that no alias can cross environments
   foreign key (env_id, alias_of) references runs (env_id, id),
   check ((kind = 1) = (alias_of is not null)),
+  check (kind = 2 or (org_id <> '' and task <> '')),
+  check (kind <> 0 or payload_hash is not null),
   check (kind <> 1 or key_slot is null),
   check (key_slot is null or key_past is null),
   check (key_slot is null or (key_kind is not null and key_until is not null)),
@@ -109,11 +110,8 @@ declare
   at bigint := now_us();
 begin
   new.updated_at := at;
-  if tg_op = 'UPDATE' then
-    if new.status = old.status then
-      return new;
-    end if;
-    new.status_from := old.status;
+  if tg_op = 'UPDATE' and new.status = old.status then
+    return new;
   end if;
   if new.status = 'EXECUTING' then
     new.started_at := coalesce(new.started_at, at);

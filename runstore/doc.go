@@ -1,0 +1,75 @@
+// Package runstore keeps runs in Postgres, and is the last word on which run
+// holds a key.
+//
+// It owns the tables of package schema, the statements in sql/, their retries
+// and their share of connections. It promises that no two runs of one key ever
+// have overlapping intervals, whatever races, crashes or is repeated, and that
+// every change is safe to repeat. It refuses to answer from anything but the
+// primary, to build a statement from a missing id, and to read or change a run
+// without its environment. It knows nothing of Redis: instants that come from
+// there are numbers that it compares with others of the same key.
+//
+// # The slot
+//
+// A key is a hash h within an environment. Rows of runs are of three kinds: a
+// run (0), an alias (1: another name of a run, holds nothing) and a tombstone
+// (2: left by a reset). The slot of a key is the unique index entry
+// (env_id, key_slot). A row is in one of four states as to its key:
+//
+//	keyless   key_slot null, key_past null
+//	live      in the slot, kind 0, its status does not clear, acceptance before key_until
+//	ended     in the slot, but expired, cleared by its status, or a tombstone
+//	past      key_slot null, key_past = h
+//
+// A run's interval is [accepted_at, key_until), half open, on the key's clock.
+//
+// # Why intervals never overlap
+//
+// Four facts, each kept by one statement or one transaction:
+//
+//  1. Once a slot has been taken it is never empty again. Only a handover
+//     empties it (takeover, reset), and the same transaction fills it. So an
+//     insert that finds the slot free inserts the first row that the key ever
+//     had, and there is nothing that it could overlap with.
+//  2. Only the holder of the row lock on the slot's row hands it over, and an
+//     insert into the slot waits for that transaction. So handovers of one key
+//     happen one after the other and form a chain.
+//  3. The next row of the chain is accepted no earlier than its predecessor's
+//     key_until: a takeover raises its acceptance to the floor (key_until, and
+//     key_last + 1 where later acceptances were merged into the predecessor),
+//     or finds the predecessor still live and becomes nothing at all; a reset
+//     first cuts key_until down to the tombstone's instant.
+//  4. key_until only ever moves earlier (resets, clearing statuses), and
+//     accepted_at never moves. So what fact 3 established stays true.
+//
+// By induction along the chain every interval ends before the next begins. The
+// clocks of Redis and Postgres may disagree: that moves intervals, and fact 3
+// still keeps them apart.
+//
+// # What a crash leaves
+//
+// The direct path is one statement, a takeover or a reset one transaction, so
+// a crash between any two steps leaves either all of it or none:
+//
+//   - before the insert arrives: nothing; a repeat inserts.
+//   - insert or takeover committed, reply lost: the row is there under its own
+//     id, and a repeat finds it by id ([Replayed]) before it looks at the slot.
+//   - inside a takeover or reset: Postgres rolls back, the slot was never seen
+//     empty by anyone. A node that hangs there is cut off by
+//     idle_in_transaction_session_timeout.
+//   - an old attempt that reaches Postgres after its repeat was answered can
+//     not insert: its id is taken, or the slot is (fact 1).
+//
+// # Locks
+//
+// Every statement that locks several keys does so in the order (env_id,
+// key_slot), inserts included; statements of workers skip what is locked. A
+// deadlock is thus not expected, and is retried should one happen.
+//
+// # Expiry
+//
+// Reads ([Store.Check], [Store.Keys]) say whether a run was cleared or reset,
+// and until when it may hold its key. They do not judge expiry: that is for
+// the clock that the acceptance came from. [Store.Settle] compares with the
+// acceptance time of the trigger, or with Postgres's clock if it has none.
+package runstore

@@ -1,0 +1,198 @@
+package runstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/e0ff5a15/mollifier/run"
+)
+
+var (
+	// ErrRejected: Postgres refuses this one row whatever happens around it,
+	// for example for a byte that a text can not hold. Repeating it is useless;
+	// nothing of it was stored.
+	ErrRejected = errors.New("row refused by Postgres")
+	// ErrDisagrees: this node's settings differ from what its deployment was made with.
+	ErrDisagrees = errors.New("deployment disagrees")
+)
+
+// OutcomeUnknown reports whether the change that err came from may have taken
+// effect, or may still: a reply was lost. Settling the same run id again tells.
+func OutcomeUnknown(err error) bool {
+	c, ok := errors.AsType[*cause](err)
+	return ok && c.unknown
+}
+
+// verdict is what to do about an error.
+type verdict int
+
+const (
+	hopeless  verdict = iota // repeating it gives the same error
+	transient                // repeating it may succeed
+	poison                   // some row of the batch is at fault: split it
+)
+
+// cause is an error of Postgres or of the way to it, without what must not
+// leave this package: no host, no value, no statement. The driver's error is
+// not wrapped for that reason; an ended context is.
+type cause struct {
+	verdict verdict
+	unknown bool // the change may have taken effect all the same
+	closed  bool // the store was closed first
+	text    string
+	context error
+}
+
+func (c *cause) Error() string { return c.text }
+
+func (c *cause) Unwrap() error { return c.context }
+
+// missing is the error of a call that names no run, environment or key.
+func missing(field string) error {
+	return &run.InvalidError{Field: field, Rule: "must not be empty"}
+}
+
+// diagnose is the one place that knows what an error of Postgres means.
+func diagnose(err error) *cause {
+	if c, ok := errors.AsType[*cause](err); ok {
+		return c
+	}
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return diagnoseState(refused.Code)
+	}
+	c := &cause{verdict: transient, text: "connection lost", unknown: !pgconn.SafeToRetry(err)}
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		c.text, c.unknown = "can not connect", false
+	}
+	if errors.Is(err, pgx.ErrTxCommitRollback) {
+		c.text, c.unknown = "rolled back at commit", false
+	}
+	for _, ended := range [...]error{context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, ended) {
+			c.text, c.context = c.text+": "+ended.Error(), ended
+		}
+	}
+	return c
+}
+
+func diagnoseState(state string) *cause {
+	c := &cause{verdict: hopeless, text: "SQLSTATE " + state}
+	class := state
+	if len(state) == 5 {
+		class = state[:2]
+	}
+	switch class {
+	case "22", "23", "54": // bad value, constraint, over a limit of the program
+		c.verdict = poison
+	case "08": // connection
+		c.verdict, c.unknown = transient, true
+	case "53", "58": // out of resources, error of the system below
+		c.verdict = transient
+	}
+	switch state {
+	case "40001", "40P01", // serialisation, deadlock
+		"55P03", "57014", // lock and statement timeouts: rolled back
+		"25006", "25P03", // a server that became read-only; idle in transaction for too long
+		"0A000": // a cached plan that a migration made void; the driver forgets it
+		c.verdict = transient
+	case "40003", "57P01", "57P02", "57P03", "57P04", "57P05":
+		// The server goes away. It may do so after it has committed.
+		c.verdict, c.unknown = transient, true
+	}
+	return c
+}
+
+// refusal is the error that callers get when c was the last word.
+func refusal(c *cause) error {
+	reason := run.ErrUnavailable
+	if c.closed {
+		reason = run.ErrClosed
+	}
+	return &run.RefusedError{Reason: reason, Part: "postgres", Err: c}
+}
+
+// rejection is the error of a single row that is at fault.
+func rejection(c *cause) error {
+	return fmt.Errorf("runstore: %w (%s)", ErrRejected, c.text)
+}
+
+// outward gives any error of a statement about one row its outward form.
+func outward(c *cause) error {
+	if c.verdict == poison {
+		return rejection(c)
+	}
+	return refusal(c)
+}
+
+// patience says how long to repeat an operation.
+type patience struct {
+	tries   uint // 0: until the context ends
+	unknown bool // also when the last attempt may have taken effect
+}
+
+var (
+	untilDone = patience{unknown: true}           // idempotent, and somebody waits for it
+	aFewTimes = patience{tries: 4, unknown: true} // idempotent
+	ifSure    = patience{tries: 4}                // not to be done twice
+)
+
+const (
+	firstPause = 10 * time.Millisecond
+	longPause  = time.Second
+)
+
+// retry takes a connection of pool and runs op with it until op succeeds, fails
+// for good, or p or ctx ends. Each attempt has its own deadline. The result is
+// nil or a *cause; once an attempt may have taken effect, so may the whole.
+func (s *Store) retry(ctx context.Context, pool *pgxpool.Pool, p patience, op func(context.Context, *pgxpool.Conn) error) *cause {
+	var last *cause
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval, pause.MaxInterval = firstPause, longPause
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		c := s.try(ctx, pool, op)
+		if c == nil {
+			return struct{}{}, nil
+		}
+		c.unknown = c.unknown || (last != nil && last.unknown)
+		last = c
+		if c.verdict != transient || (c.unknown && !p.unknown) {
+			return struct{}{}, backoff.Permanent(c)
+		}
+		return struct{}{}, c
+	}, backoff.WithBackOff(pause), backoff.WithMaxTries(p.tries), backoff.WithMaxElapsedTime(0))
+	if err == nil {
+		return nil
+	}
+	if ended := ctx.Err(); ended != nil && last.context == nil {
+		last.text, last.context = last.text+"; "+ended.Error(), ended
+	}
+	return last
+}
+
+// try makes one attempt. The cause it returns is the caller's own.
+func (s *Store) try(ctx context.Context, pool *pgxpool.Pool, op func(context.Context, *pgxpool.Conn) error) *cause {
+	ctx, cancel := context.WithTimeout(ctx, s.attempt)
+	defer cancel()
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		c := *diagnose(err)
+		c.unknown = false // nothing was sent
+		if s.closed.Load() {
+			c = cause{verdict: hopeless, text: "closed", closed: true}
+		}
+		return &c
+	}
+	defer conn.Release()
+	if err := op(ctx, conn); err != nil {
+		c := *diagnose(err)
+		return &c
+	}
+	return nil
+}

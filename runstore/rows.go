@@ -1,0 +1,338 @@
+package runstore
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/e0ff5a15/mollifier/run"
+)
+
+// options is what of a trigger is neither filtered nor sorted by. It is kept as
+// one document; its field names are a stored format: they may be added to,
+// never renamed or reused. Durations are nanoseconds.
+type options struct {
+	KeyTTL      time.Duration       `json:"keyTTL,omitempty"`
+	KeyOptions  *run.KeyOptions     `json:"keyOptions,omitempty"`
+	RequestKey  string              `json:"request,omitempty"`
+	Concurrency []string            `json:"concurrency,omitempty"`
+	Gates       []run.Gate          `json:"gates,omitempty"`
+	Attempts    int                 `json:"maxAttempts,omitempty"`
+	Duration    time.Duration       `json:"maxDuration,omitempty"`
+	Debounce    *run.Debounce       `json:"debounce,omitempty"`
+	Deployment  string              `json:"deployment,omitempty"`
+	Resume      bool                `json:"resumeParent,omitempty"`
+	ParentBatch string              `json:"parentBatch,omitempty"`
+	ParentTry   string              `json:"parentAttempt,omitempty"`
+	DepTry      string              `json:"dependentAttempt,omitempty"`
+	DepBatch    string              `json:"dependentBatch,omitempty"`
+	BulkAction  string              `json:"bulkAction,omitempty"`
+	OneTime     bool                `json:"oneTime,omitempty"`
+	TraceParent string              `json:"traceparent,omitempty"`
+	TraceState  string              `json:"tracestate,omitempty"`
+	Function    run.TriggerFunction `json:"function,omitempty"`
+}
+
+func encodeOptions(t *run.Trigger) (string, error) {
+	o := options{
+		KeyTTL: t.KeyTTL, RequestKey: t.RequestKey, Concurrency: t.Concurrency, Gates: t.Gates,
+		Attempts: t.MaxAttempts, Duration: t.MaxDuration, Debounce: t.Debounce, Deployment: t.DeploymentID,
+		Resume: t.ResumeParent, ParentBatch: t.ParentBatch, ParentTry: t.ParentAttempt,
+		DepTry: t.DependentTry, DepBatch: t.DependentBatch, BulkAction: t.BulkAction,
+		OneTime: t.OneTimeToken, TraceParent: t.TraceParent, TraceState: t.TraceState, Function: t.TriggerFunction,
+	}
+	if t.KeyOptions != (run.KeyOptions{}) {
+		o.KeyOptions = &t.KeyOptions
+	}
+	b, err := json.Marshal(o)
+	return string(b), err
+}
+
+func (o *options) apply(t *run.Trigger) {
+	t.KeyTTL, t.RequestKey, t.Concurrency, t.Gates = o.KeyTTL, o.RequestKey, o.Concurrency, o.Gates
+	t.MaxAttempts, t.MaxDuration, t.Debounce, t.DeploymentID = o.Attempts, o.Duration, o.Debounce, o.Deployment
+	t.ResumeParent, t.ParentBatch, t.ParentAttempt = o.Resume, o.ParentBatch, o.ParentTry
+	t.DependentTry, t.DependentBatch, t.BulkAction = o.DepTry, o.DepBatch, o.BulkAction
+	t.OneTimeToken, t.TraceParent, t.TraceState, t.TriggerFunction = o.OneTime, o.TraceParent, o.TraceState, o.Function
+	if o.KeyOptions != nil {
+		t.KeyOptions = *o.KeyOptions
+	}
+}
+
+// columns are the parameters of sql/insert.sql: one slice a column, all of one
+// length and none nil, because a nil slice is NULL and unnests to no rows at all.
+type columns struct {
+	id, env, org, task, keyKind              []string
+	keySlot                                  [][]byte
+	acceptedAt, span                         []int64
+	payload                                  [][]byte
+	payloadType                              []string
+	payloadSize                              []int64
+	payloadHash, requestHash, metadata       [][]byte
+	metadataType                             []string
+	context                                  [][]byte
+	idempotencyKey, tags, queue, concurrency []string
+	machine, region, version                 []string
+	test                                     []bool
+	batch                                    []string
+	batchIndex, delayUntil, ttl, priority    []int64
+	parent, options                          []string
+}
+
+// add appends one row, accepted at the given instant; zero means Postgres's clock.
+func (c *columns) add(it *item, at run.Instant) {
+	s := it.snapshot
+	t := &s.Trigger
+	c.id = append(c.id, s.ID.String())
+	c.env = append(c.env, t.Environment)
+	c.org = append(c.org, t.Organisation)
+	c.task = append(c.task, t.Task)
+	kind, span := "", int64(0)
+	if !s.Key.IsZero() {
+		kind, span = string(rune(s.Key.Kind)), t.IdentityTTL().Microseconds()
+	}
+	c.keyKind = append(c.keyKind, kind)
+	c.keySlot = append(c.keySlot, it.slot())
+	c.acceptedAt = append(c.acceptedAt, int64(at))
+	c.span = append(c.span, span)
+	c.payload = append(c.payload, t.Payload)
+	c.payloadType = append(c.payloadType, t.PayloadType)
+	c.payloadSize = append(c.payloadSize, t.PayloadSize)
+	c.payloadHash = append(c.payloadHash, s.PayloadHash[:])
+	c.requestHash = append(c.requestHash, digestBytes(s.RequestHash))
+	c.metadata = append(c.metadata, t.Metadata)
+	c.metadataType = append(c.metadataType, t.MetadataType)
+	c.context = append(c.context, t.Context)
+	c.idempotencyKey = append(c.idempotencyKey, t.IdempotencyKey)
+	c.tags = append(c.tags, arrayText(t.Tags))
+	c.queue = append(c.queue, t.Queue)
+	c.concurrency = append(c.concurrency, t.ConcurrencyKey)
+	c.machine = append(c.machine, t.Machine)
+	c.region = append(c.region, t.Region)
+	c.version = append(c.version, t.LockToVersion)
+	c.test = append(c.test, t.Test)
+	c.batch = append(c.batch, t.BatchItem.Batch)
+	c.batchIndex = append(c.batchIndex, int64(t.BatchItem.Index))
+	c.delayUntil = append(c.delayUntil, instantOf(t.DelayUntil))
+	c.ttl = append(c.ttl, t.TTL.Microseconds())
+	c.priority = append(c.priority, t.Priority.Microseconds())
+	c.parent = append(c.parent, t.ParentRun.String())
+	c.options = append(c.options, it.options)
+}
+
+func (c *columns) args() []any {
+	return []any{
+		c.id, c.env, c.org, c.task, c.keyKind, c.keySlot, c.acceptedAt, c.span,
+		c.payload, c.payloadType, c.payloadSize, c.payloadHash, c.requestHash, c.metadata, c.metadataType, c.context,
+		c.idempotencyKey, c.tags, c.queue, c.concurrency, c.machine, c.region, c.version, c.test,
+		c.batch, c.batchIndex, c.delayUntil, c.ttl, c.priority, c.parent, c.options,
+	}
+}
+
+// arrayText writes a text array as Postgres reads it. Rows carry their tags in
+// this form because an array of arrays would be flattened.
+func arrayText(elements []string) string {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i, e := range elements {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('"')
+		for j := range len(e) {
+			if e[j] == '"' || e[j] == '\\' {
+				b.WriteByte('\\')
+			}
+			b.WriteByte(e[j])
+		}
+		b.WriteByte('"')
+	}
+	b.WriteByte('}')
+	return b.String()
+}
+
+func digestBytes(d run.Digest) []byte {
+	if d.IsZero() {
+		return nil
+	}
+	return d[:]
+}
+
+func digestOf(b []byte) run.Digest {
+	if len(b) != len(run.Digest{}) {
+		return run.Digest{}
+	}
+	return run.Digest(b)
+}
+
+func instantOf(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func timeOf(instant int64) time.Time {
+	if instant == 0 {
+		return time.Time{}
+	}
+	return run.Instant(instant).Time()
+}
+
+// scanRun reads the columns of sql/columns.sql, behind whatever lead expects
+// before them. The run's Canonical is its ID. turn is its place in the queue.
+func scanRun(row pgx.CollectableRow, lead ...any) (r run.Run, turn int64, err error) {
+	var (
+		id, parent, root, opts, failure             string
+		accepted, until, updated, started, finished int64
+		expired, delay, ttl, priority               int64
+		payloadHash, requestHash                    []byte
+		t                                           = &r.Trigger
+	)
+	if err := row.Scan(append(
+		lead,
+		&id, &t.Environment, &t.Organisation, &t.Task, &r.Status,
+		&accepted, &until, &updated,
+		&started, &finished, &expired, &r.Attempts,
+		&t.Payload, &t.PayloadType, &t.PayloadSize, &payloadHash, &requestHash,
+		&t.Metadata, &t.MetadataType, &t.Context,
+		&t.IdempotencyKey, &t.Tags, &t.Queue, &t.ConcurrencyKey, &t.Machine, &t.Region, &t.LockToVersion, &t.Test,
+		&t.BatchItem.Batch, &t.BatchItem.Index, &delay, &ttl, &priority,
+		&parent, &root, &r.Depth, &opts,
+		&r.Output, &r.OutputType, &failure, &turn,
+	)...); err != nil {
+		return run.Run{}, 0, err
+	}
+	if len(t.Tags) == 0 {
+		t.Tags = nil
+	}
+	t.DelayUntil = timeOf(delay)
+	t.TTL = time.Duration(ttl) * time.Microsecond
+	t.Priority = time.Duration(priority) * time.Microsecond
+	r.CreatedAt, r.KeyUntil, r.UpdatedAt = timeOf(accepted), timeOf(until), timeOf(updated)
+	r.StartedAt, r.FinishedAt, r.ExpiredAt = timeOf(started), timeOf(finished), timeOf(expired)
+	r.PayloadHash, r.RequestHash = digestOf(payloadHash), digestOf(requestHash)
+	var o options
+	if err := json.Unmarshal([]byte(opts), &o); err != nil {
+		return run.Run{}, 0, unreadable("options")
+	}
+	o.apply(t)
+	if failure != "" {
+		r.Error = new(run.Failure)
+		if err := json.Unmarshal([]byte(failure), r.Error); err != nil {
+			return run.Run{}, 0, unreadable("error")
+		}
+	}
+	if r.ID, err = run.ParseID(id); err != nil {
+		return run.Run{}, 0, unreadable("id")
+	}
+	for _, other := range [...]struct {
+		text string
+		id   *run.ID
+	}{{parent, &t.ParentRun}, {root, &r.RootRun}} {
+		if other.text == "" {
+			continue
+		}
+		if *other.id, err = run.ParseID(other.text); err != nil {
+			return run.Run{}, 0, unreadable("parent")
+		}
+	}
+	r.Canonical = r.ID
+	return r, turn, nil
+}
+
+// unreadable is a row that this build can not have written.
+func unreadable(column string) error {
+	return &cause{verdict: hopeless, text: fmt.Sprintf("unreadable row: %s", column)}
+}
+
+// holderRow is a row of runs as far as its key is concerned. Absent rows have
+// no id.
+type holderRow struct {
+	id, aliasOf, keyKind, status *string
+	kind                         *int16
+	acceptedAt, until, last      *int64
+	payloadHash, requestHash     []byte
+}
+
+func (h *holderRow) targets() []any {
+	return []any{
+		&h.id, &h.aliasOf, &h.kind, &h.keyKind, &h.acceptedAt, &h.until, &h.last, &h.status,
+		&h.payloadHash, &h.requestHash,
+	}
+}
+
+func (h *holderRow) found() bool { return h.id != nil }
+
+func value[T any](p *T) T {
+	if p == nil {
+		var zero T
+		return zero
+	}
+	return *p
+}
+
+// holder names the row as asked, or as itself if asked is zero.
+func (h *holderRow) holder(asked run.ID) (Holder, error) {
+	own, err := run.ParseID(value(h.id))
+	if err != nil {
+		return Holder{}, unreadable("id")
+	}
+	if asked.IsZero() {
+		asked = own
+	}
+	canonical := own
+	if h.aliasOf != nil {
+		if canonical, err = run.ParseID(*h.aliasOf); err != nil {
+			return Holder{}, unreadable("alias_of")
+		}
+	}
+	return Holder{
+		ID: asked, Canonical: canonical,
+		AcceptedAt: run.Instant(value(h.acceptedAt)), Until: run.Instant(value(h.until)),
+		Status: run.Status(value(h.status)), PayloadHash: digestOf(h.payloadHash), RequestHash: digestOf(h.requestHash),
+	}, nil
+}
+
+// ended reports whether the row has lost the key for a reason other than time:
+// it is a tombstone, or a run whose status cleared its idempotency key.
+func (h *holderRow) ended() bool {
+	return value(h.kind) != kindRun ||
+		value(h.keyKind) == string(rune(run.KindIdempotency)) && run.Status(value(h.status)).ClearsKey()
+}
+
+// liveAt reports whether a run accepted at the given instant meets the row's
+// interval, and so must become this run instead of its own.
+func (h *holderRow) liveAt(at run.Instant) bool {
+	return !h.ended() && at < run.Instant(value(h.until))
+}
+
+// floor is the earliest acceptance that may follow the row, once it has ended.
+func (h *holderRow) floor() run.Instant {
+	floor := run.Instant(value(h.until))
+	if h.last != nil {
+		floor = max(floor, run.Instant(*h.last)+1)
+	}
+	return floor
+}
+
+// The kinds of a row.
+const (
+	kindRun       = 0
+	kindAlias     = 1
+	kindTombstone = 2
+)
+
+// byTurn orders runs as their queue does.
+func byTurn(a, b taken) int {
+	return cmp.Or(cmp.Compare(a.turn, b.turn), strings.Compare(a.run.ID.String(), b.run.ID.String()))
+}
+
+type taken struct {
+	run  run.Run
+	turn int64
+}

@@ -1,0 +1,311 @@
+package runstore
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/e0ff5a15/mollifier/run"
+)
+
+var (
+	insertSQL   = statement("insert")
+	standingSQL = statement("standing")
+)
+
+// maxRounds is how often a settlement looks again because a holder changed
+// between two of its statements. Each lost race means that somebody else won
+// the key, so a second round is rare and a fourth unheard of.
+const maxRounds = 8
+
+// Settlement is a run that is to exist. Its AcceptedAt is the claim's, or zero
+// to have Postgres's clock decide; its KeyUntil is not looked at: the interval
+// is the acceptance plus the trigger's IdentityTTL. It is not changed.
+type Settlement struct{ Snapshot *run.Snapshot }
+
+// Outcome says what became of a settlement.
+type Outcome int
+
+// The outcomes.
+const (
+	// Created: the run was inserted; its key, if any, was free.
+	Created Outcome = iota + 1
+	// TookOver: the run was inserted, and follows a run of its key that had
+	// expired or was cleared or reset. Its acceptance may have been raised.
+	TookOver
+	// Held: a live run holds the key. Nothing was stored.
+	Held
+	// Replayed: the run was already there, under its own id, from an earlier
+	// settlement whose reply was lost. To be answered as created.
+	Replayed
+)
+
+// String names the outcome for logs.
+func (o Outcome) String() string {
+	switch o {
+	case Created:
+		return "created"
+	case TookOver:
+		return "took over"
+	case Held:
+		return "held"
+	case Replayed:
+		return "replayed"
+	}
+	return "none"
+}
+
+// Holder is a run as far as its key is concerned.
+type Holder struct {
+	ID        run.ID // as asked for, or the run itself
+	Canonical run.ID // the run that ID resolves to; ID itself unless it is an alias
+	// AcceptedAt and Until are the run's interval. Until is zero without a key.
+	AcceptedAt, Until        run.Instant
+	Status                   run.Status
+	PayloadHash, RequestHash run.Digest
+}
+
+// Settled is the answer to one [Settlement]: an outcome and the run that now
+// stands for it, or an error. The error is [ErrRejected] if this row alone is
+// at fault, run.ErrInvalid if it names nothing, and otherwise a
+// *run.RefusedError; see [OutcomeUnknown].
+type Settled struct {
+	Outcome Outcome
+	Holder
+	Err error
+}
+
+// item is one settlement under way.
+type item struct {
+	at       int // its place in the answer
+	snapshot *run.Snapshot
+	options  string
+	absent   int // rounds in which neither it nor a holder was found
+}
+
+func (it *item) slot() []byte {
+	if it.snapshot.Key.IsZero() {
+		return nil
+	}
+	return it.snapshot.Hash[:]
+}
+
+// Settle makes each run exist, or says which run holds its key: one answer for
+// each item, in order. Items of one key may be in one call: one of them is
+// first. Nearly always it is one statement. Errors that may pass are retried
+// until ctx ends, so ctx should have a deadline; a row that Postgres refuses
+// for good does not harm its neighbours. The caller bounds a call to about 500
+// items and 4 MiB.
+//
+// An item whose settlement failed may be settled again with the same id, any
+// number of times.
+func (s *Store) Settle(ctx context.Context, settlements []Settlement) []Settled {
+	answers := make([]Settled, len(settlements))
+	items := make([]item, 0, len(settlements))
+	for i, st := range settlements {
+		it := item{at: i, snapshot: st.Snapshot}
+		if answers[i].Err = it.prepare(); answers[i].Err == nil {
+			items = append(items, it)
+		}
+	}
+	s.settle(ctx, items, answers)
+	return answers
+}
+
+func (it *item) prepare() error {
+	switch s := it.snapshot; {
+	case s == nil || s.ID.IsZero():
+		return missing("id")
+	case s.Trigger.Environment == "":
+		return missing("environment")
+	case !s.Key.IsZero() && s.Hash == run.Hash{}:
+		return missing("key hash")
+	}
+	var err error
+	if it.options, err = encodeOptions(&it.snapshot.Trigger); err != nil {
+		return rejection(&cause{text: "options can not be encoded"})
+	}
+	return nil
+}
+
+// settle answers the items. When some row is at fault it halves them until
+// the row is alone.
+func (s *Store) settle(ctx context.Context, items []item, answers []Settled) {
+	if len(items) == 0 {
+		return
+	}
+	c := s.retry(ctx, s.hot, untilDone, func(ctx context.Context, conn *pgxpool.Conn) (err error) {
+		items, err = settleRounds(ctx, conn, items, answers)
+		return err
+	})
+	switch {
+	case c == nil:
+	case c.verdict == poison && len(items) > 1:
+		half := len(items) / 2
+		s.settle(ctx, items[:half], answers)
+		s.settle(ctx, items[half:], answers)
+	default:
+		for _, it := range items {
+			answers[it.at] = Settled{Err: outward(c)}
+		}
+	}
+}
+
+// settleRounds goes through insert, look, take over, until every item has its
+// answer. It returns the items that have none yet.
+func settleRounds(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Settled) ([]item, error) {
+	for range maxRounds {
+		var err error
+		if items, err = insert(ctx, conn, items, answers); err != nil || len(items) == 0 {
+			return items, err
+		}
+		var ended []item
+		if items, ended, err = look(ctx, conn, items, answers); err != nil {
+			return append(items, ended...), err
+		}
+		if len(ended) > 0 {
+			var again []item
+			again, err = takeOver(ctx, conn, ended, answers)
+			items = append(items, again...)
+			if err != nil {
+				return items, err
+			}
+		}
+		if len(items) == 0 {
+			return nil, nil
+		}
+	}
+	rest := items[:0:0]
+	for _, it := range items {
+		if it.absent < maxRounds {
+			rest = append(rest, it)
+			continue
+		}
+		// Never inserted, and nothing of its environment in its way.
+		answers[it.at] = Settled{Err: rejection(&cause{text: "the id is taken"})}
+	}
+	if len(rest) == 0 {
+		return nil, nil
+	}
+	return rest, &cause{verdict: hopeless, text: "the holder of the key kept changing"}
+}
+
+// insert stores what is new, and returns the items whose id or slot is taken.
+func insert(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Settled) ([]item, error) {
+	var c columns
+	for i := range items {
+		c.add(&items[i], items[i].snapshot.AcceptedAt)
+	}
+	born, err := insertRows(ctx, conn, &c)
+	if err != nil {
+		return items, err
+	}
+	rest := items[:0:0]
+	for _, it := range items {
+		b, ok := born[it.snapshot.ID.String()]
+		if !ok {
+			rest = append(rest, it)
+			continue
+		}
+		delete(born, it.snapshot.ID.String()) // an id that comes twice was inserted once
+		answers[it.at] = Settled{Outcome: Created, Holder: b.holder(it.snapshot)}
+	}
+	return rest, nil
+}
+
+// birth is a row that was inserted.
+type birth struct {
+	at, until run.Instant
+	status    run.Status
+}
+
+func (b birth) holder(s *run.Snapshot) Holder {
+	return Holder{
+		ID: s.ID, Canonical: s.ID, AcceptedAt: b.at, Until: b.until, Status: b.status,
+		PayloadHash: s.PayloadHash, RequestHash: s.RequestHash,
+	}
+}
+
+// querier is a connection or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+func insertRows(ctx context.Context, q querier, c *columns) (map[string]birth, error) {
+	rows, err := q.Query(ctx, insertSQL, c.args()...)
+	if err != nil {
+		return nil, err
+	}
+	born := make(map[string]birth, len(c.id))
+	var (
+		id string
+		b  birth
+	)
+	_, err = pgx.ForEachRow(rows, []any{&id, &b.at, &b.until, &b.status}, func() error {
+		born[id] = b
+		return nil
+	})
+	return born, err
+}
+
+// look answers the items that are already there and those whose key a live run
+// holds. It returns those to be tried again, and those whose holder has ended.
+func look(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Settled) (again, ended []item, err error) {
+	ids, envs, slots := make([]string, len(items)), make([]string, len(items)), make([][]byte, len(items))
+	for i := range items {
+		ids[i], envs[i], slots[i] = items[i].snapshot.ID.String(), items[i].snapshot.Trigger.Environment, items[i].slot()
+	}
+	rows, err := conn.Query(ctx, standingSQL, ids, envs, slots)
+	if err != nil {
+		return items, nil, err
+	}
+	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s standing, err error) {
+		err = row.Scan(append(append([]any{&s.now}, s.mine.targets()...), s.slot.targets()...)...)
+		return s, err
+	})
+	if err != nil {
+		return items, nil, err
+	}
+	if len(found) != len(items) {
+		return items, nil, errRowsLost
+	}
+	for i, it := range items {
+		s := &found[i]
+		outcome, row, id := Held, &s.slot, run.ID{}
+		switch {
+		case s.mine.found():
+			outcome, row, id = Replayed, &s.mine, it.snapshot.ID
+		case !s.slot.found():
+			it.absent++
+			again = append(again, it)
+			continue
+		case !s.slot.liveAt(it.acceptance(s.now)):
+			ended = append(ended, it)
+			continue
+		}
+		h, err := row.holder(id)
+		answers[it.at] = Settled{Outcome: outcome, Holder: h}
+		if err != nil {
+			answers[it.at] = Settled{Err: refusal(diagnose(err))}
+		}
+	}
+	return again, ended, nil
+}
+
+// errRowsLost: a statement that answers each of its parameters did not.
+var errRowsLost = &cause{verdict: hopeless, text: "a statement answered too few rows"}
+
+// standing is what stands in the way of an item.
+type standing struct {
+	now        run.Instant
+	mine, slot holderRow
+}
+
+// acceptance is the item's own acceptance time, or now.
+func (it *item) acceptance(now run.Instant) run.Instant {
+	if it.snapshot.AcceptedAt > 0 {
+		return it.snapshot.AcceptedAt
+	}
+	return now
+}

@@ -1,0 +1,50 @@
+-- Inserts what is new, in one statement of one text for any number of rows.
+-- Parameters: arrays of equal length, one element a row, in the order of the
+--   names after "as t" below. An acceptance of 0 means this server's clock;
+--   span is how long the key is held from the acceptance on.
+-- Replies: id, accepted_at, key_until, status of each row that was inserted.
+--   A row whose id or slot is taken is left out; whoever inserted it has
+--   committed by then, so the next statement sees it.
+-- Sorted by slot, so that two batches wait for each other in one direction only.
+insert into runs (
+  id, env_id, org_id, task, key_kind, key_slot, accepted_at, key_until, status, queue_at, ttl_until, updated_at,
+  payload, payload_type, payload_size, payload_hash, request_hash, metadata, metadata_type, context,
+  idempotency_key, tags, queue, concurrency_key, machine, region, version, test,
+  batch_id, batch_index, delay_until, ttl, priority, parent_id, root_id, depth, options)
+select
+  t.id, t.env_id, t.org_id, t.task, nullif(t.key_kind, ''), t.key_slot,
+  born.at, case when t.key_kind <> '' then born.at + t.span end,
+  case when t.delay_until > clock.now then 'DELAYED' else 'QUEUED' end,
+  born.due - t.priority,
+  born.due + nullif(t.ttl, 0),
+  clock.now,
+  t.payload, t.payload_type, t.payload_size, t.payload_hash, t.request_hash, t.metadata, t.metadata_type, t.context,
+  nullif(t.idempotency_key, ''), t.tags::text[], t.queue, t.concurrency_key, t.machine, t.region, t.version, t.test,
+  nullif(t.batch_id, ''), t.batch_index::integer, nullif(t.delay_until, 0), nullif(t.ttl, 0), t.priority,
+  nullif(t.parent_id, ''),
+  case when t.parent_id <> '' then coalesce(parent.root, t.parent_id) end,
+  case when t.parent_id <> '' then coalesce(parent.depth, 0) + 1 else 0 end,
+  t.options
+from unnest(
+  $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::bigint[], $8::bigint[],
+  $9::bytea[], $10::text[], $11::bigint[], $12::bytea[], $13::bytea[], $14::bytea[], $15::text[], $16::bytea[],
+  $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::boolean[],
+  $25::text[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[], $30::text[], $31::text[]
+) as t (
+  id, env_id, org_id, task, key_kind, key_slot, accepted_at, span,
+  payload, payload_type, payload_size, payload_hash, request_hash, metadata, metadata_type, context,
+  idempotency_key, tags, queue, concurrency_key, machine, region, version, test,
+  batch_id, batch_index, delay_until, ttl, priority, parent_id, options)
+cross join (select now_us() as now offset 0) as clock
+cross join lateral (
+  select a.at, greatest(a.at, t.delay_until) as due
+  from (select case when t.accepted_at > 0 then t.accepted_at else clock.now end as at) as a
+) as born
+-- limit keeps this a probe of one index entry for each row that has a parent
+left join lateral (
+  select coalesce(r.root_id, r.alias_of, r.id) as root, r.depth
+  from runs as r where t.parent_id <> '' and r.env_id = t.env_id and r.id = t.parent_id limit 1
+) as parent on true
+order by t.env_id, t.key_slot, t.id
+on conflict do nothing
+returning id, accepted_at, coalesce(key_until, 0), status

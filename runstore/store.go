@@ -1,0 +1,195 @@
+package runstore
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+//go:embed sql/*.sql
+var statements embed.FS
+
+// statement returns the text of sql/name.sql.
+func statement(name string) string {
+	text, err := statements.ReadFile("sql/" + name + ".sql")
+	if err != nil {
+		panic(err) // a name in this package that has no file
+	}
+	if !strings.Contains(string(text), ":columns") {
+		return string(text)
+	}
+	return strings.ReplaceAll(string(text), ":columns", "\n"+statement("columns"))
+}
+
+var (
+	durableSQL    = statement("durable")
+	serverSQL     = statement("server")
+	deploymentSQL = statement("deployment")
+	agreedSQL     = statement("agreed")
+)
+
+// The limits of [Config].
+const (
+	MinConns            = 4
+	MaxConns            = 1000
+	MinStatementTimeout = 100 * time.Millisecond
+	MaxStatementTimeout = time.Minute
+	minServerVersion    = 140000
+)
+
+// Config says how a [Store] uses Postgres.
+type Config struct {
+	// URL is the database's address: postgres://user:password@host:port/name.
+	// Required. With several hosts, connections go to the one that accepts
+	// writes. The driver's exec mode must be one that prepares statements.
+	URL string
+	// MaxConns is how many connections are opened at most, 4 to 1000. They are
+	// split: a part that only [Store.Settle] and [Store.Check] use, and a
+	// smaller part for everything else, so that reads and workers never make
+	// triggers wait for a connection.
+	MaxConns int
+	// StatementTimeout is when Postgres gives a statement up, 100 ms to 1 min.
+	// Waiting for a lock is given up after half of it.
+	StatementTimeout time.Duration
+	// Application is how connections present themselves. Default "mollifier".
+	Application string
+}
+
+// Store keeps runs in one Postgres database. Its methods are safe for
+// concurrent use. It starts no goroutines but those of its connection pools,
+// which end with [Store.Close].
+type Store struct {
+	hot     *pgxpool.Pool // settle, takeover, check
+	cold    *pgxpool.Pool // everything else
+	attempt time.Duration // the deadline of one attempt, connection included
+	closed  atomic.Bool
+}
+
+// Open checks the configuration and makes the connection pools. It does not
+// wait for Postgres: see [Store.Verify]. The error names the field that is
+// wrong, and never holds the URL.
+func Open(ctx context.Context, c Config) (*Store, error) {
+	if c.MaxConns < MinConns || c.MaxConns > MaxConns {
+		return nil, fmt.Errorf("runstore: Config.MaxConns must be %d to %d", MinConns, MaxConns)
+	}
+	if c.StatementTimeout < MinStatementTimeout || c.StatementTimeout > MaxStatementTimeout {
+		return nil, fmt.Errorf("runstore: Config.StatementTimeout must be %s to %s", MinStatementTimeout, MaxStatementTimeout)
+	}
+	if c.Application == "" {
+		c.Application = "mollifier"
+	}
+	reserve := max(1, c.MaxConns*3/8)
+	s := &Store{attempt: 2*c.StatementTimeout + time.Second}
+	var err error
+	if s.hot, err = openPool(ctx, c, c.MaxConns-reserve); err != nil {
+		return nil, err
+	}
+	if s.cold, err = openPool(ctx, c, reserve); err != nil {
+		s.hot.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func openPool(ctx context.Context, c Config, conns int) (*pgxpool.Pool, error) {
+	p, err := pgxpool.ParseConfig(c.URL)
+	if err != nil {
+		return nil, errors.New("runstore: Config.URL must be a postgres:// URL") // the parser's error repeats the address
+	}
+	switch p.ConnConfig.DefaultQueryExecMode {
+	case pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe:
+	default:
+		return nil, errors.New("runstore: Config.URL: default_query_exec_mode must be cache_statement or cache_describe")
+	}
+	milliseconds := func(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+	p.ConnConfig.RuntimeParams["application_name"] = c.Application
+	p.ConnConfig.RuntimeParams["statement_timeout"] = milliseconds(c.StatementTimeout)
+	p.ConnConfig.RuntimeParams["lock_timeout"] = milliseconds(c.StatementTimeout / 2)
+	p.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = milliseconds(2 * c.StatementTimeout)
+	if p.ConnConfig.ValidateConnect == nil {
+		p.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	p.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, durableSQL)
+		return err
+	}
+	p.MaxConns, p.MinConns, p.MinIdleConns = int32(conns), 0, 0
+	p.MaxConnLifetimeJitter = p.MaxConnLifetime / 4
+	pool, err := pgxpool.NewWithConfig(ctx, p)
+	if err != nil {
+		return nil, errors.New("runstore: Config.URL: unusable pool settings")
+	}
+	return pool, nil
+}
+
+// Close waits for the connections that are in use and closes all. Calls after
+// it fail with run.ErrClosed.
+func (s *Store) Close() {
+	s.closed.Store(true)
+	s.hot.Close()
+	s.cold.Close()
+}
+
+// Ready reports whether Postgres answers now; nil means it does. It tries once.
+func (s *Store) Ready(ctx context.Context) error {
+	if c := s.try(ctx, s.hot, func(ctx context.Context, conn *pgxpool.Conn) error { return conn.Ping(ctx) }); c != nil {
+		return refusal(c)
+	}
+	return nil
+}
+
+// Verify refuses a server that can not keep the store's promises: older than
+// Postgres 14, another encoding than UTF-8, or read-only. It tries a few times
+// if Postgres does not answer, and then fails with run.ErrUnavailable.
+func (s *Store) Verify(ctx context.Context) error {
+	var (
+		version  int
+		encoding string
+		readOnly bool
+	)
+	if c := s.retry(ctx, s.hot, aFewTimes, func(ctx context.Context, conn *pgxpool.Conn) error {
+		return conn.QueryRow(ctx, serverSQL).Scan(&version, &encoding, &readOnly)
+	}); c != nil {
+		return refusal(c)
+	}
+	switch {
+	case version < minServerVersion:
+		return fmt.Errorf("runstore: Postgres is version %d, and must be 14 or later", version/10000)
+	case encoding != "UTF8":
+		return fmt.Errorf("runstore: the database's encoding is %s, and must be UTF8", encoding)
+	case readOnly:
+		return errors.New("runstore: Postgres is read-only, and must accept writes")
+	}
+	return nil
+}
+
+// Deployment writes what all nodes of the deployment must agree on, once, or
+// compares it with what was written. A difference is [ErrDisagrees], naming
+// both values. The schema must be in place.
+func (s *Store) Deployment(ctx context.Context, partitions, hashVersion int) error {
+	var p, v int
+	if c := s.retry(ctx, s.cold, aFewTimes, func(ctx context.Context, conn *pgxpool.Conn) error {
+		if _, err := conn.Exec(ctx, deploymentSQL, partitions, hashVersion); err != nil {
+			return err
+		}
+		return conn.QueryRow(ctx, agreedSQL).Scan(&p, &v)
+	}); c != nil {
+		return outward(c)
+	}
+	if p != partitions {
+		return fmt.Errorf("runstore: %w: partitions are %d here, and %d in Postgres", ErrDisagrees, partitions, p)
+	}
+	if v != hashVersion {
+		return fmt.Errorf("runstore: %w: the hash version is %d here, and %d in Postgres", ErrDisagrees, hashVersion, v)
+	}
+	return nil
+}
