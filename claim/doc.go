@@ -1,0 +1,107 @@
+// Package claim keeps, in Redis, the one owner that a key has across all nodes
+// while its run is being created, and for a minute afterwards which run that
+// was. It owns the record of a key, the scripts that move it, and the
+// connection to Redis; it knows nothing of Postgres, shards or flights.
+//
+// # The record
+//
+// A key has one string record. Its first byte is the version; fields are split
+// by '|'; instants are microseconds of Redis's TIME in decimal digits.
+//
+//	1|p|<token>|<accepted at>|<deadline>|<flags>                         pending: claimed, the run is being created
+//	1|r|<run>|<accepted at>|<until>|<payload digest>|<request digest>    resolved: this run holds the key
+//	1|f|<floor>                                                          free, but not before: the floor
+//	(absent)                                                             free
+//
+// Flags are any of w (a waiter of another node is waiting) and c (recheck: a
+// reset cut below this claim), or '-' for none.
+//
+//	              claim                                publish
+//	absent ─────────────────► pending ───────────────────────────────► resolved
+//	  ▲                       │  ▲  ▲ ▲                                  │  │
+//	  │ 60 s without a        │  │  │ └── claim, renew: own token        │  │
+//	  │ change (record's TTL) │  │  │     (deadline moves)               │  │
+//	  │                       │  │  └── claim: TIME >= until, ───────────┘  │
+//	  │      release,         │  │     or the run is the observed one       │
+//	  │      reset acc < cut, │  │                                          │
+//	  │      publish of a     ▼  │ claim                                    │
+//	  └───────────────────── floor ◄────────────────────────────────────────┘
+//	                            reset: acc < cut
+//
+// A claim met pending with another token becomes the claimer's when TIME has
+// reached the deadline; before that the answer is [Pending] and flag w is set.
+//
+// # Who is authoritative
+//
+// The script that runs is: it reads Redis's TIME, compares, and writes, in one
+// step. No node clock takes part. The record's Redis TTL only collects
+// garbage; it is never what ends a claim or an interval. A claim is over when
+// TIME >= deadline, a resolved record when TIME >= until, and both are judged
+// where they are written. The time to live of a customer's key therefore can
+// not shorten a claim.
+//
+// Every claim's acceptance time is max(TIME, the record's acceptance time + 1,
+// the record's floor). Records stay for 60 s beyond their claim, and longer by
+// as much as they lie ahead of TIME (an hour at most), so acceptance times of
+// one key rise strictly even where the clock of Redis steps back. Across a
+// loss of Redis they rise because Postgres keeps a floor of its own.
+//
+// Redis is not authoritative about runs. A resolved record says which run held
+// the key when it was published; that run may have failed since. Whoever reads
+// one asks Postgres, and if the run no longer holds the key claims again with
+// [Op.Observed] set: the key is taken only if the record still names that run,
+// so of two who saw the same dead run one wins and the other waits.
+//
+// # How long local knowledge may be trusted
+//
+// [Claimed] is true until the deadline, that is for the claim's TTL from
+// somewhere between sending the claim and its reply; a pipeline that lives
+// renews at a third of it. After that, another node may own the key; nothing
+// here stops a late owner from writing to Postgres, whose slot then decides.
+// [Pending] is true for at most [Reply.Wait]; a wake-up may end it earlier and
+// may be lost, so the waiter asks again at the latest when Wait has passed.
+// [Resolved] is true at no time after the reply. [Done] and [Lost] are final.
+//
+// # What a crash leaves behind
+//
+//   - before the claim is executed: nothing;
+//   - after the claim, before publish: a pending record that ends at its
+//     deadline; a claimer on any node takes it then;
+//   - after publish or release: nothing unfinished;
+//   - between the record's write and its announcement: not possible, one script
+//     does both; but the announcement itself is not kept for a subscriber that
+//     is away, hence Wait;
+//   - a claim whose call timed out may be executed by Redis later, even after
+//     the release that the node sent to be safe: it then stands until its
+//     deadline, owned by nobody.
+//
+// # Why each script may be repeated
+//
+// The network may repeat a call, and a caller repeats it when the outcome is
+// unknown. Claim and renew find their own token and answer as before, moving
+// only the deadline. Publish finds the record resolved to its own run and
+// answers [Done]; release finds a floor and answers [Done]. Reset only raises
+// the floor or sets a flag. Nothing is counted, and nothing is appended.
+//
+// # Reset and pending claims
+//
+// A reset at cut ends what was accepted before cut. A pending claim with an
+// earlier acceptance is deleted (its owner's publish answers [Lost]); a later
+// one stays and gets flag c, because its owner may have looked into Postgres
+// before the reset was there. Then publishing a run that the owner created
+// succeeds, for it was accepted after the cut; publishing one that it merely
+// found ([Op.Found]) deletes the claim instead and answers [Lost].
+//
+// # What it refuses
+//
+// A record with an unknown version or state letter, or of another form, is an
+// error for that item and is left as it is: never taken for an absent one.
+// That is how a later state meets an older node: a binding to a buffered run
+// (letter b: run, acceptance, until and what the buffer needs) will be one
+// more letter, written by the accept that checks the claim, and a node that
+// does not know it lets Postgres decide.
+//
+// Opening refuses a Redis older than 7.0, one that may evict records, and one
+// that holds another partitioning. On Redis Cluster, all keys of a call carry
+// the partition's hash tag; the breaker is one for the whole cluster.
+package claim

@@ -1,0 +1,46 @@
+#!lua flags=allow-oom
+-- reset.lua: end what was accepted for the key before cut.
+-- KEYS[1]   record of the key
+-- ARGV[1]   cut: the least acceptance time that stays, in us
+-- ARGV[2]   life of the floor in ms
+-- ARGV[3]   channel for announcements: the last 43 characters of the key
+-- Returns one element: 'd', or '?' for a record that this script does not know; untouched.
+-- A pending claim accepted at or after cut is flagged c: its owner may have
+-- looked into Postgres before the reset was there.
+-- O(1), and one PUBLISH if a claim that was waited for ended.
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local match = string.match
+local cut = tonumber(ARGV[1])
+local record = redis.call('GET', KEYS[1])
+local wake
+
+if record then
+  local acc, flags = match(record, '^1|p|[^|]+|(%d+)|%d+|([wc-]+)$')
+  if acc and tonumber(acc) >= cut then
+    if not string.find(flags, 'c', 1, true) then
+      local marked = flags == '-' and string.sub(record, 1, -2) .. 'c' or record .. 'c'
+      redis.call('SET', KEYS[1], marked, 'KEEPTTL')
+    end
+    return { 'd' }
+  end
+  if acc then
+    wake = string.find(flags, 'w', 1, true)
+  else
+    local stays = match(record, '^1|f|(%d+)$')
+    if not stays then
+      acc = match(record, '^1|r|[^|]+|(%d+)|%d+|')
+      if not acc then return { '?' } end
+      stays = acc
+    end
+    if tonumber(stays) >= cut then return { 'd' } end
+  end
+end
+
+local life = tonumber(ARGV[2])
+if cut > now then -- kept as much longer as it lies ahead of TIME, an hour at most
+  life = life + math.ceil(math.min(cut - now, 3600000000) / 1000)
+end
+redis.call('SET', KEYS[1], '1|f|' .. ARGV[1], 'PX', life)
+if wake then redis.call('PUBLISH', ARGV[3], string.sub(KEYS[1], -43)) end
+return { 'd' }

@@ -1,0 +1,53 @@
+package claim
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/e0ff5a15/mollifier/run"
+)
+
+// Clock returns an instant that lies after everything that was accepted for
+// the key until now, and not before Redis's TIME: the first proposal for the
+// cut of a reset. It writes nothing. Errors are those of [Reply.Err].
+func (s *Store) Clock(ctx context.Context, partition int, hash run.Hash) (run.Instant, error) {
+	answer, err := s.one(ctx, clockScript, partition, hash)
+	if err != nil {
+		return 0, err
+	}
+	if len(answer) > 1 && answer[0] == 'i' {
+		if at, ok := parseInstant(answer[1:]); ok {
+			return at, nil
+		}
+	}
+	return 0, errUnreadable
+}
+
+// Reset ends what was accepted for the key before cut: a resolved record or a
+// pending claim gives way to the floor cut, and waiters of the claim are
+// announced. What was accepted at cut or later stays; a claim that stays is
+// marked, so that its owner can not publish a run that it merely found. Reset
+// may be repeated. Errors are those of [Reply.Err].
+func (s *Store) Reset(ctx context.Context, partition int, hash run.Hash, cut run.Instant) error {
+	if cut <= 0 || cut > maxInstant {
+		return fmt.Errorf("claim: reset with cut %d outside (0, %d]", cut, maxInstant)
+	}
+	answer, err := s.one(ctx, resetScript, partition, hash, int64(cut), life.Milliseconds(), s.names.wake())
+	if err == nil && answer != "d" {
+		err = errUnreadable
+	}
+	return err
+}
+
+// one calls a script on one key.
+func (s *Store) one(ctx context.Context, sc script, partition int, hash run.Hash, args ...any) (string, error) {
+	if partition < 0 || partition >= s.cfg.Partitions {
+		return "", fmt.Errorf("claim: partition %d outside [0, %d)", partition, s.cfg.Partitions)
+	}
+	c := &call{script: sc, keys: []string{s.names.record(partition, hash)}, args: args}
+	s.run(ctx, s.link.Load(), []*call{c})
+	if c.err != nil {
+		return "", s.refusal(c.err)
+	}
+	return c.answers[0], nil
+}
