@@ -13,7 +13,7 @@ import (
 var (
 	cutSQL       = statement("cut")
 	tombstoneSQL = statement("tombstone")
-	nowSQL       = "select now_us()"
+	nowSQL       = statement("now")
 )
 
 // Reset ends the interval of an idempotency key's run and leaves a tombstone

@@ -18,13 +18,14 @@ import (
 //go:embed sql/*.sql
 var statements embed.FS
 
-// statement returns the text of sql/name.sql.
+// statement returns the text of sql/name.sql, with sql/columns.sql in place of
+// each ":columns".
 func statement(name string) string {
 	text, err := statements.ReadFile("sql/" + name + ".sql")
 	if err != nil {
 		panic(err) // a name in this package that has no file
 	}
-	if !strings.Contains(string(text), ":columns") {
+	if name == "columns" {
 		return string(text)
 	}
 	return strings.ReplaceAll(string(text), ":columns", "\n"+statement("columns"))

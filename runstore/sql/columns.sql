@@ -1,5 +1,5 @@
 -- The columns of a run, of the row named w, in the order in which rows.go
--- scans them. Other statements take this list in where they say :columns.
+-- scans them. Other statements take this list in.
   w.id, w.env_id, w.org_id, w.task, w.status,
   w.accepted_at, coalesce(w.key_until, 0), w.updated_at,
   coalesce(w.started_at, 0), coalesce(w.finished_at, 0), coalesce(w.expired_at, 0), w.attempts,
