@@ -1,0 +1,267 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/e0ff5a15/mollifier/httpapi"
+	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/tenant"
+)
+
+// Keys and ids of the tests. The keys are canaries: no answer and no log may
+// ever hold one.
+const (
+	prodKey    = "tr_prod_CANARYcanaryCANARYcanary"
+	devKey     = "tr_dev_CANARYcanaryCANARYcanary1"
+	previewKey = "tr_preview_CANARYcanaryCANARYca"
+)
+
+var (
+	now = time.Date(2026, 3, 4, 5, 6, 7, 890_000_000, time.UTC)
+	id1 = mustID("run_01hq3k5c9d0042v6w8x0z1abcdef")
+	id2 = mustID("run_01hq3k5c9d0042v6w8x0z1ghjkmn")
+)
+
+func mustID(text string) run.ID {
+	id, err := run.ParseID(text)
+	if err != nil {
+		panic(err)
+	}
+	return id
+}
+
+// engine answers from memory and keeps what it was asked.
+type engine struct {
+	mu       sync.Mutex
+	triggers []run.Trigger
+	result   run.Result
+	err      error
+	runs     map[string]run.Run // by environment and id
+	readErr  error
+	panics   any
+	block    bool // until the context ends
+}
+
+func (e *engine) Trigger(ctx context.Context, t run.Trigger) (run.Result, error) {
+	if e.block {
+		<-ctx.Done()
+		return run.Result{}, ctx.Err()
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.panics != nil {
+		panic(e.panics)
+	}
+	e.triggers = append(e.triggers, t)
+	if e.err != nil {
+		return run.Result{}, e.err
+	}
+	return e.result, nil
+}
+
+func (e *engine) Run(_ context.Context, environment string, id run.ID) (run.Run, error) {
+	if e.readErr != nil {
+		return run.Run{}, e.readErr
+	}
+	r, ok := e.runs[environment+"/"+id.String()]
+	if !ok {
+		return run.Run{}, run.ErrNotFound
+	}
+	return r, nil
+}
+
+type tenants struct{ err error }
+
+func (d tenants) Authenticate(_ context.Context, bearer string) (tenant.Environment, error) {
+	if d.err != nil {
+		return tenant.Environment{}, d.err
+	}
+	org := tenant.Organisation{ID: "org_1", Name: "acme", Enrolled: true}
+	switch bearer {
+	case prodKey:
+		return tenant.Environment{ID: "env_prod", Name: "prod", Type: tenant.Prod, Organisation: org}, nil
+	case devKey:
+		return tenant.Environment{ID: "env_dev", Name: "dev", Type: tenant.Dev, Organisation: org}, nil
+	case previewKey:
+		return tenant.Environment{ID: "env_preview", Name: "preview", Type: tenant.Preview, Organisation: org}, nil
+	}
+	return tenant.Environment{}, tenant.ErrUnknownKey
+}
+
+func (d tenants) SigningKey(environment string) ([]byte, error) {
+	if environment == "env_preview" {
+		return nil, errors.New("no key")
+	}
+	return []byte(prodKey), nil
+}
+
+type wire struct {
+	t       *testing.T
+	engine  *engine
+	handler http.Handler
+	log     *bytes.Buffer
+}
+
+func newWire(t *testing.T, change ...func(*httpapi.Config)) *wire {
+	t.Helper()
+	w := &wire{t: t, log: &bytes.Buffer{}, engine: &engine{
+		result: run.NewResult(run.Answer{ID: id1, PayloadMatch: true}),
+		runs:   map[string]run.Run{},
+	}}
+	cfg := httpapi.Config{
+		Engine: w.engine, Tenants: tenants{}, Now: func() time.Time { return now },
+		Logger: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	w.handler = httpapi.New(cfg)
+	return w
+}
+
+// do sends a request in memory and checks what holds of every answer.
+func (w *wire) do(r *http.Request) *httptest.ResponseRecorder {
+	w.t.Helper()
+	rec := httptest.NewRecorder()
+	w.handler.ServeHTTP(rec, r)
+	checkAnswer(w.t, rec.Result(), rec.Body.Bytes())
+	for _, text := range []string{rec.Body.String(), w.log.String()} {
+		if strings.Contains(strings.ToLower(text), "canary") {
+			w.t.Errorf("a secret shows: %s", text)
+		}
+	}
+	return rec
+}
+
+func checkAnswer(t *testing.T, res *http.Response, body []byte) {
+	t.Helper()
+	if res.Header.Get("X-Request-Id") == "" {
+		t.Error("no x-request-id")
+	}
+	var v map[string]any
+	if err := json.Unmarshal(body, &v); err != nil {
+		t.Fatalf("answer %d is no JSON object: %v: %q", res.StatusCode, err, body)
+	}
+	noNulls(t, "", v)
+	if res.StatusCode < 400 {
+		if ct := res.Header.Get("Content-Type"); ct != "application/json" {
+			t.Errorf("content type %q", ct)
+		}
+		return
+	}
+	if ct := res.Header.Get("Content-Type"); ct != "application/problem+json" {
+		t.Errorf("content type of a problem: %q", ct)
+	}
+	for _, member := range []string{"error", "title", "detail", "type", "instance"} {
+		if s, ok := v[member].(string); !ok || s == "" {
+			t.Errorf("problem without %s: %s", member, body)
+		}
+	}
+	if v["status"] != float64(res.StatusCode) {
+		t.Errorf("status %v in the body of a %d", v["status"], res.StatusCode)
+	}
+	if !strings.HasSuffix(v["instance"].(string), res.Header.Get("X-Request-Id")) {
+		t.Errorf("instance %v is not the answer's id", v["instance"])
+	}
+}
+
+// noNulls walks an answer. What the customer sent may hold nulls.
+func noNulls(t *testing.T, path string, v any) {
+	t.Helper()
+	switch v := v.(type) {
+	case nil:
+		t.Errorf("null at %s", path)
+	case map[string]any:
+		for name, member := range v {
+			switch name {
+			case "payload", "output", "metadata":
+				continue
+			}
+			noNulls(t, path+"/"+name, member)
+		}
+	case []any:
+		for _, item := range v {
+			noNulls(t, path+"/[]", item)
+		}
+	}
+}
+
+// request makes a request as the SDK sends it.
+func request(method, path, key, body string) *http.Request {
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	if key != "" {
+		r.Header.Set("Authorization", "Bearer "+key)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("X-Trigger-Api-Version", "2025-07-16")
+	r.Header.Set("X-Trigger-Source", "sdk")
+	if method == http.MethodPost {
+		withLength(r)
+	}
+	return r
+}
+
+func withLength(r *http.Request) {
+	b, _ := io.ReadAll(r.Body)
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(b)), int64(len(b))
+	r.Header.Set("Content-Length", "set") // its presence is what counts: the number is ContentLength
+}
+
+const triggerPath = "/api/v1/tasks/send-email/trigger"
+
+// trigger sends a body and returns the trigger that reached the engine.
+func (w *wire) trigger(key, body string) run.Trigger {
+	w.t.Helper()
+	return w.triggered(request(http.MethodPost, triggerPath, key, body))
+}
+
+func (w *wire) triggered(r *http.Request) run.Trigger {
+	w.t.Helper()
+	rec := w.do(r)
+	if rec.Code != http.StatusOK {
+		w.t.Fatalf("%d %s", rec.Code, rec.Body)
+	}
+	return w.engine.triggers[len(w.engine.triggers)-1]
+}
+
+// refused sends a request and checks status, error text and that the engine
+// never saw it.
+func (w *wire) refused(r *http.Request, status int, text string) *httptest.ResponseRecorder {
+	w.t.Helper()
+	before := len(w.engine.triggers)
+	rec := w.do(r)
+	if rec.Code != status {
+		w.t.Errorf("status %d, want %d: %s", rec.Code, status, rec.Body)
+	}
+	if got := member(w.t, rec, "error"); !strings.Contains(got, text) {
+		w.t.Errorf("error %q, want %q", got, text)
+	}
+	if len(w.engine.triggers) != before {
+		w.t.Error("the engine saw a refused request")
+	}
+	return rec
+}
+
+func member(t *testing.T, rec *httptest.ResponseRecorder, name string) string {
+	t.Helper()
+	var v map[string]json.RawMessage
+	if err := json.Unmarshal(rec.Body.Bytes(), &v); err != nil {
+		t.Fatal(err)
+	}
+	var s string
+	if json.Unmarshal(v[name], &s) == nil {
+		return s
+	}
+	return string(v[name])
+}

@@ -1,0 +1,191 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net/http"
+	"reflect"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/e0ff5a15/mollifier/tenant"
+)
+
+// operation is one method on one path: what answers it, what is checked before,
+// and what the description of the interface says of it.
+type operation struct {
+	method, path string
+	open         bool // needs no credential
+	write        bool // has a body whose length is checked first
+	do           func(ctx context.Context, c *call) (reply, error)
+
+	id, summary   string
+	request       reflect.Type // of the JSON body; nil for none
+	answer        reflect.Type // of the JSON body of a success
+	requestHeader []string
+	answerHeader  []string
+}
+
+// call is one request on its way through an operation.
+type call struct {
+	*http.Request
+	env tenant.Environment
+}
+
+// reply is a whole answer: it is built before the first byte is written, so
+// that a failure half-way is still an error answer.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// answer encodes a success. Raw values keep their own text.
+func answer(v any) (reply, error) {
+	body, err := json.Marshal(v, jsontext.PreserveRawStrings(true))
+	if err != nil {
+		return reply{}, err
+	}
+	return reply{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}}, body: body}, nil
+}
+
+// router serves operations. Paths are matched as they are written on the wire,
+// so an encoded slash is part of its segment.
+type router struct {
+	mux     *http.ServeMux
+	tenants Tenants // nil where no operation needs a credential
+	log     *slog.Logger
+	timeout time.Duration
+}
+
+// route registers all operations, and a 404 for every other path. A known path
+// with another method is 405, before any other check.
+func (s *router) route(operations []operation) {
+	s.mux = http.NewServeMux()
+	byPath := map[string][]operation{}
+	for _, op := range operations {
+		byPath[op.path] = append(byPath[op.path], op)
+	}
+	for path, ops := range byPath {
+		s.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { s.dispatch(w, r, ops) })
+	}
+	s.mux.HandleFunc("/", s.notFound)
+}
+
+// ServeHTTP implements http.Handler.
+func (s *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if path := r.URL.EscapedPath(); !strings.HasPrefix(path, "/") || unclean(path) {
+		s.notFound(w, r) // the mux would redirect, and a redirect loses the method's meaning
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+// unclean reports whether a path has dot segments, or empty ones within.
+func unclean(path string) bool {
+	for segment := range strings.SplitSeq(path[1:], "/") {
+		if segment == "." || segment == ".." {
+			return true
+		}
+	}
+	return strings.Contains(path, "//")
+}
+
+func (s *router) dispatch(w http.ResponseWriter, r *http.Request, ops []operation) {
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet // net/http leaves the body out
+	}
+	var allowed []string
+	for i := range ops {
+		if ops[i].method == method {
+			s.serve(w, r, &ops[i])
+			return
+		}
+		allowed = append(allowed, ops[i].method)
+	}
+	s.serve(w, r, &operation{open: true, do: func(context.Context, *call) (reply, error) {
+		return reply{}, newProblem(http.StatusMethodNotAllowed, "method", "Method not allowed").
+			with("Allow", strings.Join(allowed, ", ")).with("X-Should-Retry", "false")
+	}})
+}
+
+// notFound is a path that is no route. Under /api the credential comes first.
+func (s *router) notFound(w http.ResponseWriter, r *http.Request) {
+	s.serve(w, r, &operation{
+		open: s.tenants == nil || !strings.HasPrefix(r.URL.EscapedPath(), "/api/"),
+		do:   func(context.Context, *call) (reply, error) { return reply{}, errNoRoute },
+	})
+}
+
+// serve takes one request through its checks, its operation, and its answer.
+func (s *router) serve(w http.ResponseWriter, r *http.Request, op *operation) {
+	id := strings.ToLower(rand.Text())
+	re, err := s.perform(r, op, id)
+	if err != nil {
+		p := problemOf(err)
+		s.record(r, op, id, p.Status, err)
+		drainBody(r)
+		re = p.reply(id)
+	}
+	header := w.Header()
+	for name, values := range re.header {
+		header[name] = values
+	}
+	header.Set("X-Request-Id", id)
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Cache-Control", "no-store")
+	header.Set("Content-Length", strconv.Itoa(len(re.body)))
+	w.WriteHeader(re.status)
+	// A client that has gone can not be told so.
+	_, _ = w.Write(re.body)
+}
+
+// perform is the fixed order of checks. A panic ends as an internal error.
+func (s *router) perform(r *http.Request, op *operation, id string) (re reply, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.log.Error("panic in a handler", "request", id, "operation", op.id, "panic", panicked(v), "stack", string(debug.Stack()))
+			re, err = reply{}, errPanic
+		}
+	}()
+	c := &call{Request: r}
+	if !op.open {
+		if c.env, err = authenticate(r, s.tenants); err != nil {
+			return reply{}, err
+		}
+	}
+	if op.write {
+		if err = checkLength(r); err != nil {
+			return reply{}, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
+	defer cancel()
+	return op.do(ctx, c)
+}
+
+// errPanic is an internal error that has been logged already.
+var errPanic = errors.New("panic")
+
+// record logs what went wrong inside. What clients do wrong, what they give up
+// on and what is refused under load is for debugging only: an outage must not
+// drown the log.
+func (s *router) record(r *http.Request, op *operation, id string, status int, err error) {
+	switch {
+	case errors.Is(err, errPanic):
+	case r.Context().Err() != nil:
+		s.log.Debug("client left", "request", id, "operation", op.id)
+	case status == http.StatusInternalServerError:
+		s.log.Error("request failed", "request", id, "operation", op.id, "cause", cause(err))
+	default:
+		s.log.Debug("request refused", "request", id, "operation", op.id, "status", status, "cause", cause(err))
+	}
+}

@@ -1,0 +1,355 @@
+package httpapi
+
+import (
+	"context"
+	"math"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/tenant"
+)
+
+// The headers that a trigger reads and answers.
+const (
+	headerKey         = "Idempotency-Key"
+	headerKeyTTL      = "Idempotency-Key-TTL"
+	headerRequestKey  = "X-Trigger-Request-Idempotency-Key"
+	headerTraceParent = "Traceparent"
+	headerTraceState  = "Tracestate"
+	headerToken       = "X-Trigger-Jwt"
+	headerClaims      = "X-Trigger-Jwt-Claims"
+)
+
+// devTTL is how long a run of a development environment may wait when its
+// trigger does not say: nobody may be there to take it.
+const devTTL = 10 * time.Minute
+
+// triggerBody is the body of a trigger.
+type triggerBody struct {
+	Payload jsontext.Value        `json:"payload"`
+	Context jsontext.Value        `json:"context"`
+	Options field[triggerOptions] `json:"options"`
+}
+
+// triggerOptions are the options of a trigger; every one may be absent.
+type triggerOptions struct {
+	PayloadType       field[string]     `json:"payloadType"`
+	PayloadSize       integer           `json:"payloadSize"`
+	IdempotencyKey    field[string]     `json:"idempotencyKey"`
+	IdempotencyKeyTTL field[string]     `json:"idempotencyKeyTTL"`
+	KeyOptions        field[keyOptions] `json:"idempotencyKeyOptions"`
+	Delay             field[string]     `json:"delay"`
+	TTL               textOrNumber      `json:"ttl"`
+	Tags              texts             `json:"tags"`
+	Metadata          jsontext.Value    `json:"metadata"`
+	MetadataType      field[string]     `json:"metadataType"`
+	Queue             field[queue]      `json:"queue"`
+	ConcurrencyKey    textOrNumber      `json:"concurrencyKey"`
+	Concurrency       field[[]string]   `json:"concurrency"`
+	Gates             field[[]gate]     `json:"gates"`
+	Machine           field[string]     `json:"machine"`
+	MaxAttempts       integer           `json:"maxAttempts"`
+	MaxDuration       number            `json:"maxDuration"`
+	Priority          number            `json:"priority"`
+	Debounce          field[debounce]   `json:"debounce"`
+	LockToVersion     field[string]     `json:"lockToVersion"`
+	DeploymentID      nullableText      `json:"externalDeploymentId"`
+	Region            field[string]     `json:"region"`
+	Test              field[bool]       `json:"test"`
+	ParentRunID       field[string]     `json:"parentRunId"`
+	ResumeParent      field[bool]       `json:"resumeParentOnCompletion"`
+	ParentBatch       field[string]     `json:"parentBatch"`
+	BulkActionID      field[string]     `json:"bulkActionId"`
+	DependentAttempt  field[string]     `json:"dependentAttempt"`
+	ParentAttempt     field[string]     `json:"parentAttempt"`
+	DependentBatch    field[string]     `json:"dependentBatch"`
+}
+
+type keyOptions struct {
+	Key   field[string] `json:"key"`
+	Scope field[string] `json:"scope"`
+}
+
+type queue struct {
+	Name field[string] `json:"name"`
+}
+
+type gate struct {
+	Queue          field[string] `json:"queue"`
+	ConcurrencyKey field[string] `json:"concurrencyKey"`
+}
+
+type debounce struct {
+	Key      field[string] `json:"key"`
+	Delay    field[string] `json:"delay"`
+	Mode     field[string] `json:"mode"`
+	MaxDelay field[string] `json:"maxDelay"`
+}
+
+// triggerAnswer is the body of a successful trigger. Clients of the trigger
+// API read id and isCached; the rest says what this engine promises of the run.
+type triggerAnswer struct {
+	ID           run.ID         `json:"id"`
+	IsCached     bool           `json:"isCached"`
+	Durability   run.Durability `json:"durability"`
+	State        run.State      `json:"state"`
+	CanonicalID  run.ID         `json:"canonicalId"`
+	Identity     run.Identity   `json:"identity"`
+	PayloadMatch *bool          `json:"payloadMatch,omitzero"` // of a cached run only
+}
+
+// trigger answers POST /api/v1/tasks/{taskId}/trigger.
+func (a *api) trigger(ctx context.Context, c *call) (reply, error) {
+	t := run.Trigger{Organisation: c.env.Organisation.ID, Environment: c.env.ID, Task: c.PathValue("taskId")}
+	if err := t.Validate(); err != nil {
+		return reply{}, err // the path: nothing else is filled in yet
+	}
+	if err := readHeaders(c.Header, &t); err != nil {
+		return reply{}, err
+	}
+	raw, err := readBody(c.Request)
+	if err != nil {
+		return reply{}, err
+	}
+	body, err := decodeBody[triggerBody](raw)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := body.fill(&t, c.env.Type, a.Now()); err != nil {
+		return reply{}, err
+	}
+	if err := t.Validate(); err != nil {
+		return reply{}, err
+	}
+	result, err := a.Engine.Trigger(ctx, t)
+	if err != nil {
+		return reply{}, err
+	}
+	return a.triggered(c.env.ID, result)
+}
+
+func (a *api) triggered(environment string, r run.Result) (reply, error) {
+	body := triggerAnswer{
+		ID: r.ID(), IsCached: r.Cached(), Durability: r.Durability(), State: r.State(),
+		CanonicalID: r.Canonical(), Identity: r.Identity(),
+	}
+	if r.Cached() {
+		match := r.PayloadMatch()
+		body.PayloadMatch = &match
+	}
+	re, err := answer(body)
+	if err != nil {
+		return reply{}, err
+	}
+	// The run exists: a token that can not be made must not turn that into an
+	// error. With the claims alone a client signs its own.
+	claims := claimsFor(environment, r.ID())
+	if text, err := claims.text(); err == nil {
+		re.header.Set(headerClaims, text)
+	}
+	key, err := a.Tenants.SigningKey(environment)
+	if err != nil || len(key) == 0 {
+		return re, nil
+	}
+	if token, err := claims.sign(key, a.Now()); err == nil {
+		re.header.Set(headerToken, token)
+	}
+	return re, nil
+}
+
+// readHeaders takes what a trigger may carry in headers. A key there wins over
+// the body; two of them are refused, because either might be meant.
+func readHeaders(h http.Header, t *run.Trigger) error {
+	for _, name := range [...]string{headerKey, headerKeyTTL, headerRequestKey} {
+		if len(h.Values(name)) > 1 {
+			return malformed(strings.ToLower(name), "must not be sent twice")
+		}
+	}
+	var err error
+	if text := h.Get(headerKeyTTL); text != "" {
+		if t.KeyTTL, err = keyTTL(strings.ToLower(headerKeyTTL), text); err != nil {
+			return err
+		}
+	}
+	t.IdempotencyKey, t.RequestKey = h.Get(headerKey), h.Get(headerRequestKey)
+	if err := t.Validate(); err != nil {
+		return err
+	}
+	// Tracing never costs a run: what no tracer could have written is dropped.
+	if parent := h.Get(headerTraceParent); traceParent.MatchString(parent) {
+		t.TraceParent = parent
+		if state := strings.Join(h.Values(headerTraceState), ","); len(state) <= 512 && printable(state) {
+			t.TraceState = state
+		}
+	}
+	return nil
+}
+
+var traceParent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,100})?$`)
+
+func printable(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+}
+
+// fill copies the body into the trigger. Limits that belong to a trigger
+// whatever its origin are left to [run.Trigger.Validate].
+func (b *triggerBody) fill(t *run.Trigger, kind tenant.Type, now time.Time) (err error) {
+	o := &b.Options.value
+	t.PayloadType = o.PayloadType.value
+	if t.Payload, err = storedPayload("payload", b.Payload, t.PayloadType); err != nil {
+		return err
+	}
+	t.PayloadSize, t.Context = o.PayloadSize.value, b.Context
+	if err = o.fillKey(t); err != nil {
+		return err
+	}
+	if o.Delay.set {
+		if t.DelayUntil, err = parseDelay(o.Delay.value, now); err != nil {
+			return malformed("options.delay", err.Error())
+		}
+	}
+	if t.TTL, err = o.ttl(kind); err != nil {
+		return err
+	}
+	t.Tags = slices.DeleteFunc(o.Tags, func(tag string) bool { return strings.TrimSpace(tag) == "" })
+	t.Metadata, t.MetadataType = o.Metadata, o.MetadataType.value
+	if o.Queue.set && !o.Queue.value.Name.set {
+		return malformed("options.queue.name", "must be a string")
+	}
+	t.Queue = queueName(o.Queue.value.Name.value)
+	t.ConcurrencyKey = o.ConcurrencyKey.text
+	if o.ConcurrencyKey.kind == jsontext.KindNumber {
+		t.ConcurrencyKey = jsontext.Float(o.ConcurrencyKey.number).String()
+	}
+	t.Concurrency = o.Concurrency.value
+	for _, g := range o.Gates.value {
+		t.Gates = append(t.Gates, run.Gate{Queue: g.Queue.value, ConcurrencyKey: g.ConcurrencyKey.value})
+	}
+	t.Machine = o.Machine.value
+	if o.Machine.set && o.Machine.value == "" {
+		return malformed("options.machine", "one of "+strings.Join(run.Machines[:], ", "))
+	}
+	t.MaxAttempts = int(max(math.MinInt32, min(o.MaxAttempts.value, math.MaxInt32)))
+	if o.MaxDuration.set {
+		t.MaxDuration = max(run.MinMaxRunTime, seconds(o.MaxDuration.value))
+	}
+	t.Priority = seconds(o.Priority.value)
+	if t.Debounce, err = o.debounce(); err != nil {
+		return err
+	}
+	t.LockToVersion, t.Region, t.Test = o.LockToVersion.value, o.Region.value, o.Test.value
+	t.DeploymentID = strings.TrimSpace(string(o.DeploymentID))
+	if o.ParentRunID.value != "" {
+		if t.ParentRun, err = run.ParseID(o.ParentRunID.value); err != nil {
+			return malformed("options.parentRunId", "must be a run id")
+		}
+	}
+	t.ResumeParent, t.BulkAction = o.ResumeParent.value, o.BulkActionID.value
+	t.ParentBatch, t.DependentBatch = o.ParentBatch.value, o.DependentBatch.value
+	t.ParentAttempt, t.DependentTry = o.ParentAttempt.value, o.DependentAttempt.value
+	return nil
+}
+
+// fillKey takes the key of the body where no header gave one. What the user
+// wrote belongs to the body's key, so another key does not show it.
+func (o *triggerOptions) fillKey(t *run.Trigger) (err error) {
+	if o.KeyOptions.set && (!o.KeyOptions.value.Key.set || !o.KeyOptions.value.Scope.set || o.KeyOptions.value.Scope.value == "") {
+		return malformed("options.idempotencyKeyOptions", "must have key and scope")
+	}
+	if o.IdempotencyKeyTTL.set && t.KeyTTL == 0 {
+		if t.KeyTTL, err = keyTTL("options.idempotencyKeyTTL", o.IdempotencyKeyTTL.value); err != nil {
+			return err
+		}
+	}
+	if t.IdempotencyKey == "" {
+		t.IdempotencyKey = o.IdempotencyKey.value
+	}
+	if t.IdempotencyKey == o.IdempotencyKey.value {
+		t.KeyOptions = run.KeyOptions{Key: o.KeyOptions.value.Key.value, Scope: o.KeyOptions.value.Scope.value}
+	}
+	return nil
+}
+
+func keyTTL(field, text string) (time.Duration, error) {
+	d, err := parseDuration(text)
+	if err != nil {
+		return 0, malformed(field, err.Error())
+	}
+	if d < run.MinKeyTTL || d > run.MaxKeyTTL {
+		return 0, malformed(field, "from 1s to 365d")
+	}
+	return d, nil
+}
+
+// ttl is how long the run may wait: a duration, or whole seconds; zero of
+// either means for ever, and absent means the environment's default.
+func (o *triggerOptions) ttl(kind tenant.Type) (time.Duration, error) {
+	const field = "options.ttl"
+	switch o.TTL.kind {
+	case 0:
+		if kind == tenant.Dev {
+			return devTTL, nil
+		}
+		return 0, nil
+	case jsontext.KindNumber:
+		if o.TTL.number < 0 || o.TTL.number != math.Trunc(o.TTL.number) {
+			return 0, malformed(field, "must be a whole number of seconds, 0 or more")
+		}
+		return seconds(o.TTL.number), nil
+	}
+	d, err := parseDuration(o.TTL.text)
+	if err != nil {
+		return 0, malformed(field, err.Error())
+	}
+	return d, nil
+}
+
+// debounce durations are relative only; what is wrong with them is
+// unprocessable, not malformed.
+func (o *triggerOptions) debounce() (*run.Debounce, error) {
+	if !o.Debounce.set {
+		return nil, nil
+	}
+	in := o.Debounce.value
+	out := &run.Debounce{Key: in.Key.value, Trailing: in.Mode.value == "trailing"}
+	if in.Mode.set && in.Mode.value != "trailing" && in.Mode.value != "leading" {
+		return nil, malformed("options.debounce.mode", "one of leading, trailing")
+	}
+	var err error
+	if out.Delay, err = parseDuration(in.Delay.value); err != nil {
+		return nil, unprocessable("options.debounce.delay", err.Error())
+	}
+	if in.MaxDelay.set {
+		if out.MaxDelay, err = parseDuration(in.MaxDelay.value); err != nil || out.MaxDelay == 0 {
+			return nil, unprocessable("options.debounce.maxDelay", errDuration.Error())
+		}
+	}
+	return out, nil
+}
+
+// seconds converts, and keeps what a Duration can not hold far outside every
+// limit instead of wrapping it around.
+func seconds(s float64) time.Duration {
+	const most = 1 << 33 // 272 years
+	return time.Duration(max(-most, min(s, most)) * float64(time.Second))
+}
+
+const maxQueueName = 128
+
+// queueName keeps the characters that a queue's name may have.
+func queueName(name string) string {
+	name = strings.Map(func(r rune) rune {
+		switch {
+		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '_', r == '/', r == '-':
+			return r
+		}
+		return -1
+	}, name)
+	return name[:min(len(name), maxQueueName)]
+}
