@@ -3,6 +3,8 @@ package tenant
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -37,6 +39,9 @@ func NewAdmin(cfg Config) (*Admin, error) {
 	}
 	return &Admin{pool.ConnConfig, seal, loadTimeouts * cfg.Timeout}, nil
 }
+
+// Format writes "tenant.Admin" whatever the verb: an Admin holds the URL's password.
+func (a *Admin) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "tenant.Admin") }
 
 // NewEnvironment asks for an environment. Names are 1 to 64 characters of
 // [A-Za-z0-9._-], begin with a letter or a digit, and not as an id does.

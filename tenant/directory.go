@@ -2,6 +2,8 @@ package tenant
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,6 +66,10 @@ func Open(ctx context.Context, cfg Config) (*Directory, error) {
 	d.loops.Go(func() { r.listenLoop(d.ctx) })
 	return d, nil
 }
+
+// Format writes "tenant.Directory" whatever the verb: a Directory holds what
+// opens the root keys.
+func (d *Directory) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "tenant.Directory") }
 
 // Close ends the refreshing and closes the connections. What was known stays
 // known; a key that was not is then refused with [run.ErrClosed]. It may be
