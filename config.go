@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/e0ff5a15/mollifier/run"
@@ -101,7 +102,7 @@ func (c Config) Validate() error {
 	}{
 		{"Redis", c.Redis != "", "must be a redis:// or rediss:// URL"},
 		{"Postgres", c.Postgres != "", "must be a postgres:// URL"},
-		{"Prefix", validPrefix(c.Prefix), "must be 1 to 32 characters of [a-z0-9_-]"},
+		{"Prefix", validPrefix(c.Prefix), "must be 1 to 64 characters of [A-Za-z0-9_.:-]"},
 		{"Partitions", c.Partitions >= 1 && c.Partitions <= run.MaxPartitions, fmt.Sprintf("must be 1 to %d", run.MaxPartitions)},
 		{"Shards", c.Shards >= 1 && c.Shards <= c.Partitions, "must be 1 to Partitions"},
 		{"ClaimTTL", c.ClaimTTL >= 5*time.Second && c.ClaimTTL <= 30*time.Second, "must be 5s to 30s"},
@@ -122,9 +123,9 @@ func (c Config) Validate() error {
 func validPrefix(s string) bool {
 	for i := range len(s) {
 		c := s[i]
-		if c != '_' && c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') {
+		if !strings.ContainsRune("_.:-", rune(c)) && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
 			return false
 		}
 	}
-	return s != "" && len(s) <= 32
+	return s != "" && len(s) <= 64
 }

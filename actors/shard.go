@@ -1,0 +1,159 @@
+package actors
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/shard"
+)
+
+// The messages of a shard's mailbox, besides *call, which arrives.
+type (
+	leave   struct{ call *call }
+	replies []reply
+	wake    struct{ hash run.Hash }
+	wakeAll struct{}
+	tick    struct{}
+	failAll struct{ err error }
+	drain   struct{ empty chan<- struct{} } // closed once no flight is left
+)
+
+// call is one caller that waits. Its reply channel has room for the one answer
+// it gets, so that a shard never waits for a caller.
+type call struct {
+	snapshot  run.Snapshot
+	partition int
+	claims    bool
+	arrived   time.Time
+	reply     chan shard.Answer[*call]
+}
+
+// reply is what a writer has to say about one request.
+type reply struct {
+	verb    shard.Verb
+	ref     shard.Ref
+	claim   shard.ClaimReply
+	settle  shard.SettleReply
+	check   shard.CheckReply
+	publish shard.PublishReply
+}
+
+// cell is what a shard owns. It is held by [Shards], not by the actor value,
+// and touched only while the actor handles a message.
+type cell struct {
+	index    int
+	shards   *Shards
+	table    *shard.Table[*call]
+	timed    atomic.Bool // the table wants ticks
+	draining chan<- struct{}
+	refusing error // after failAll: whoever still arrives is refused
+}
+
+// shardActor is the actor around a cell.
+type shardActor struct{ *cell }
+
+var _ actor.Actor = shardActor{}
+
+// Receive moves flights on. It never blocks and never panics.
+func (a shardActor) Receive(c actor.Context) {
+	switch m := c.Message().(type) {
+	case *call:
+		if a.refusing != nil {
+			m.reply <- shard.Answer[*call]{Ticket: m, Err: a.refusing}
+			return
+		}
+		a.arrive(m)
+	case replies:
+		now := time.Now()
+		for i := range m {
+			a.apply(now, &m[i])
+		}
+	case leave:
+		a.guard(shard.Ref{}, func() { a.table.Leave(m.call) })
+	case wake:
+		a.guard(shard.Ref{}, func() { a.table.Wake(m.hash) })
+	case wakeAll:
+		a.guard(shard.Ref{}, a.table.WakeAll)
+	case tick:
+		a.guard(shard.Ref{}, func() { a.table.Tick(time.Now()) })
+	case failAll:
+		a.refusing = m.err
+		a.guard(shard.Ref{}, func() { a.table.FailAll(m.err) })
+	case drain:
+		a.draining = m.empty
+	default:
+		return // lifecycle messages of the actor system
+	}
+	a.carryOut()
+}
+
+func (a shardActor) arrive(c *call) {
+	defer func() {
+		if p := recover(); p != nil {
+			err := a.panicked(p)
+			a.table.FailCaller(c, err)
+			select {
+			case c.reply <- shard.Answer[*call]{Ticket: c, Err: err}: // it never got into the table
+			default:
+			}
+		}
+	}()
+	a.table.Arrive(shard.Caller[*call]{
+		Ticket: c, Partition: c.partition, Snapshot: &c.snapshot, Claims: c.claims, Arrived: c.arrived,
+	})
+}
+
+func (a shardActor) apply(now time.Time, r *reply) {
+	a.guard(r.ref, func() {
+		switch r.verb {
+		case shard.Claim:
+			a.table.Claimed(now, r.ref, r.claim)
+		case shard.Settle:
+			a.table.Settled(now, r.ref, r.settle)
+		case shard.CheckHolder:
+			a.table.Checked(r.ref, r.check)
+		case shard.Publish:
+			a.table.Published(r.ref, r.publish)
+		}
+	})
+}
+
+// guard keeps a panic of one step from the rest: its flight fails, the table stays.
+func (a shardActor) guard(ref shard.Ref, step func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.table.Fail(ref, a.panicked(p))
+		}
+	}()
+	step()
+}
+
+func (a shardActor) panicked(p any) error {
+	a.shards.count.panics.Add(1)
+	a.shards.log.Error("panic in a shard", slog.Int("shard", a.index),
+		slog.String("type", fmt.Sprintf("%T", p)), slog.String("stack", string(debug.Stack())))
+	return &run.RefusedError{Reason: run.ErrUnavailable, Part: "shard", RetryAfter: time.Second, Err: errPanic}
+}
+
+// carryOut posts the requests and gives the answers that the table has left.
+func (a shardActor) carryOut() {
+	requests, answers := a.table.Take()
+	for i := range requests {
+		a.shards.dispatch(a.index, &requests[i])
+	}
+	for i := range answers {
+		answers[i].Ticket.reply <- answers[i]
+		answers[i] = shard.Answer[*call]{}
+	}
+	a.timed.Store(a.table.Timed())
+	if a.draining != nil && a.table.Flights() == 0 {
+		close(a.draining)
+		a.draining = nil
+	}
+}

@@ -1,0 +1,253 @@
+package actors
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/shard"
+)
+
+// Config says how the shards run. Every field is required.
+type Config struct {
+	Partitions     int
+	Shards         int
+	ClaimTTL       time.Duration
+	WaitBudget     time.Duration
+	RedisDeadline  time.Duration // for one batch to Redis
+	SettleDeadline time.Duration // for one batch to Postgres, its retries included
+	SettleSlots    int           // batches to Postgres under way at once
+	MaxCallers     int
+	MaxBytes       int64
+	Logger         *slog.Logger
+}
+
+// Stores are where the writers write.
+type Stores struct {
+	Claims Claims
+	Runs   Runs
+}
+
+// The bounds of batches. Redis: what one script call should hold up other
+// clients for, at most. Postgres: past about 500 rows a statement gains nothing.
+const (
+	claimItems  = 512
+	claimSlots  = 2
+	settleItems = 500
+	settleBytes = 4 << 20
+	checkItems  = 1000
+	checkSlots  = 1
+
+	// pollEvery is how often a foreign claim is looked at in case its wake-up is lost.
+	pollEvery = 250 * time.Millisecond
+	tickEvery = 50 * time.Millisecond
+)
+
+// Shards is the running actors and writers of one node. Its methods are safe
+// for concurrent use.
+type Shards struct {
+	cfg    Config
+	stores Stores
+	log    *slog.Logger
+	count  counters
+
+	system *actor.ActorSystem
+	cells  []*cell
+	pids   []*actor.PID
+
+	claims  *writer[posted]
+	settles *writer[posted]
+	checks  *writer[posted]
+
+	closing  atomic.Bool
+	quiet    chan struct{} // closed once closing and no caller is inside Trigger
+	quieted  sync.Once
+	stopOnce sync.Once
+	stopped  chan struct{}
+	ticker   sync.WaitGroup
+}
+
+// Start spawns the shards. It fails only when an actor can not be spawned.
+func Start(cfg Config, stores Stores) (*Shards, error) {
+	s := &Shards{
+		cfg: cfg, stores: stores, log: cfg.Logger,
+		quiet: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	ops := limits{items: claimItems, bytes: settleBytes, slots: claimSlots}
+	s.claims = newWriter(ops, func(posted) int { return 256 }, s.flushClaims)
+	s.settles = newWriter(limits{settleItems, settleBytes, cfg.SettleSlots},
+		func(p posted) int { return p.request.Snapshot.Trigger.Size() }, s.flushSettles)
+	s.checks = newWriter(limits{checkItems, settleBytes, checkSlots}, func(posted) int { return 256 }, s.flushChecks)
+
+	// Proto.Actor's own log speaks of its insides; a shard's troubles are logged where they happen.
+	s.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+		return slog.New(slog.DiscardHandler)
+	}))
+	for i := range cfg.Shards {
+		c := &cell{index: i, shards: s, table: shard.NewTable[*call](shard.Config{
+			ClaimTTL: cfg.ClaimTTL, WaitBudget: cfg.WaitBudget, Poll: pollEvery,
+			NewToken: newToken,
+			NewID:    func(partition int) run.ID { return run.MintID(time.Now(), partition) },
+		})}
+		// The supervisor restarts without a limit: the default one would stop
+		// a shard, and strand its keys, after ten panics.
+		props := actor.PropsFromProducer(func() actor.Actor { return shardActor{c} },
+			actor.WithSupervisor(actor.NewRestartingStrategy()))
+		pid, err := s.system.Root.SpawnNamed(props, "shard-"+strconv.Itoa(i))
+		if err != nil {
+			s.system.Shutdown()
+			return nil, err
+		}
+		s.cells, s.pids = append(s.cells, c), append(s.pids, pid)
+	}
+	s.ticker.Go(s.tickLoop)
+	return s, nil
+}
+
+func newToken() (t shard.Token) {
+	_, _ = rand.Read(t[:]) // never fails: the program is aborted instead
+	return t
+}
+
+// Trigger passes one accepted trigger through its shard and returns the answer.
+// The snapshot has no id yet. claims says whether its key takes part in claims.
+// When ctx ends, the wait ends with its cause; the flight goes on.
+func (s *Shards) Trigger(ctx context.Context, snapshot run.Snapshot, claims bool) (run.Result, error) {
+	size := int64(snapshot.Trigger.Size())
+	defer s.leaveIntake(size)
+	callers, bytes := s.count.callers.Add(1), s.count.bytes.Add(size)
+	if s.closing.Load() {
+		return run.Result{}, &run.RefusedError{Reason: run.ErrClosed, Part: "engine", RetryAfter: time.Second}
+	}
+	if callers > int64(s.cfg.MaxCallers) || bytes > s.cfg.MaxBytes {
+		s.count.refused.Add(1)
+		return run.Result{}, &run.RefusedError{Reason: run.ErrOverloaded, Part: "shard", RetryAfter: time.Second}
+	}
+	if err := context.Cause(ctx); err != nil {
+		return run.Result{}, err
+	}
+	s.count.triggers.Add(1)
+	c := &call{snapshot: snapshot, claims: claims, arrived: time.Now(), reply: make(chan shard.Answer[*call], 1)}
+	if snapshot.Key.IsZero() {
+		c.partition = mathrand.IntN(s.cfg.Partitions)
+	} else {
+		c.partition = shard.Partition(snapshot.Key, s.cfg.Partitions)
+	}
+	at := c.partition % len(s.pids)
+	s.send(at, c)
+	select {
+	case a := <-c.reply:
+		return a.Result, a.Err
+	case <-ctx.Done():
+	}
+	select {
+	case a := <-c.reply: // both were ready: an answer is worth more than a timeout
+		return a.Result, a.Err
+	default:
+		s.send(at, leave{c})
+		return run.Result{}, context.Cause(ctx)
+	}
+}
+
+func (s *Shards) leaveIntake(size int64) {
+	s.count.bytes.Add(-size)
+	if s.count.callers.Add(-1) == 0 && s.closing.Load() {
+		s.quieted.Do(func() { close(s.quiet) })
+	}
+}
+
+func (s *Shards) send(at int, message any) { s.system.Root.Send(s.pids[at], message) }
+
+// Wake tells the shards that the claim of a key was published, released or reset.
+func (s *Shards) Wake(hash run.Hash) { s.broadcast(wake{hash}) }
+
+// WakeAll tells the shards that wake-ups may have been missed.
+func (s *Shards) WakeAll() { s.broadcast(wakeAll{}) }
+
+func (s *Shards) broadcast(message any) {
+	for at := range s.pids {
+		s.send(at, message)
+	}
+}
+
+// Stats returns the counters.
+func (s *Shards) Stats() Stats { return s.count.stats() }
+
+// tickLoop lets time pass for the shards that wait for it.
+func (s *Shards) tickLoop() {
+	t := time.NewTicker(tickEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			for at, c := range s.cells {
+				if c.timed.Load() {
+					s.send(at, tick{})
+				}
+			}
+		case <-s.stopped:
+			return
+		}
+	}
+}
+
+// Stop refuses new triggers, lets the others be answered and their flights end,
+// and stops the actors. When ctx ends first, whoever still waits is answered
+// with run.ErrClosed and Stop returns the cause of ctx. Calls after the first
+// wait for it and return nil.
+func (s *Shards) Stop(ctx context.Context) (err error) {
+	s.stopOnce.Do(func() { err = s.stop(ctx) })
+	return err
+}
+
+func (s *Shards) stop(ctx context.Context) error {
+	s.closing.Store(true)
+	if s.count.callers.Load() == 0 {
+		s.quieted.Do(func() { close(s.quiet) })
+	}
+	err := s.drain(ctx)
+	if err != nil {
+		s.broadcast(failAll{&run.RefusedError{Reason: run.ErrClosed, Part: "engine", RetryAfter: time.Second}})
+		<-s.quiet // everybody has been answered, or is about to leave
+	}
+	for _, w := range []*writer[posted]{s.claims, s.settles, s.checks} {
+		w.wait()
+	}
+	close(s.stopped)
+	s.ticker.Wait()
+	for _, pid := range s.pids {
+		// Poison is queued last, so that the mailbox empties first.
+		if e := s.system.Root.PoisonFuture(pid).Wait(); e != nil && err == nil {
+			err = e
+		}
+	}
+	s.system.Shutdown()
+	return err
+}
+
+// drain waits until no caller and no flight is left.
+func (s *Shards) drain(ctx context.Context) error {
+	select {
+	case <-s.quiet:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	for at := range s.pids {
+		empty := make(chan struct{})
+		s.send(at, drain{empty})
+		select {
+		case <-empty:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}

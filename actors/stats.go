@@ -1,0 +1,37 @@
+package actors
+
+import "sync/atomic"
+
+// Stats counts what the shards have done since they started. Reading it is
+// cheap and safe at any time; the counters are not read at one instant.
+type Stats struct {
+	Triggers    uint64 // admitted
+	Refused     uint64 // over MaxCallers or MaxBytes
+	Claims      uint64 // claim requests posted
+	Publishes   uint64
+	Releases    uint64
+	Settles     uint64 // snapshots posted to Postgres
+	Checks      uint64 // holders checked in Postgres
+	RedisCalls  uint64 // batches sent to Redis
+	SettleCalls uint64 // batches sent to Postgres to settle
+	CheckCalls  uint64 // batches sent to Postgres to check
+	FailOpen    uint64 // claims that Redis did not decide
+	Panics      uint64 // recovered
+	Waiting     int64  // callers that wait now
+}
+
+type counters struct {
+	triggers, refused, claims, publishes, releases, settles, checks atomic.Uint64
+	redisCalls, settleCalls, checkCalls, failOpen, panics           atomic.Uint64
+	callers, bytes                                                  atomic.Int64
+}
+
+func (c *counters) stats() Stats {
+	return Stats{
+		Triggers: c.triggers.Load(), Refused: c.refused.Load(),
+		Claims: c.claims.Load(), Publishes: c.publishes.Load(), Releases: c.releases.Load(),
+		Settles: c.settles.Load(), Checks: c.checks.Load(),
+		RedisCalls: c.redisCalls.Load(), SettleCalls: c.settleCalls.Load(), CheckCalls: c.checkCalls.Load(),
+		FailOpen: c.failOpen.Load(), Panics: c.panics.Load(), Waiting: c.callers.Load(),
+	}
+}

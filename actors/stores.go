@@ -1,0 +1,205 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/e0ff5a15/mollifier/claim"
+	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/runstore"
+	"github.com/e0ff5a15/mollifier/shard"
+)
+
+var errPanic = errors.New("recovered from a panic")
+
+// Claims is the claim store: one reply for each op, in their order. See [claim.Store.Do].
+type Claims interface {
+	Do(ctx context.Context, ops []claim.Op) []claim.Reply
+}
+
+// Runs is Postgres: one result for each item, in their order. See
+// [runstore.Store.Settle] and [runstore.Store.Check].
+type Runs interface {
+	Settle(ctx context.Context, items []runstore.Settlement) []runstore.Settled
+	Check(ctx context.Context, items []runstore.Check) []runstore.Checked
+}
+
+var (
+	_ Claims = (*claim.Store)(nil)
+	_ Runs   = (*runstore.Store)(nil)
+)
+
+// posted is a request on its way to a store, with the shard that wants the reply.
+type posted struct {
+	shard   int
+	request shard.Request
+}
+
+// dispatch posts a request to the writer of its store. It never blocks.
+func (s *Shards) dispatch(from int, r *shard.Request) {
+	p := posted{from, *r}
+	switch r.Verb {
+	case shard.Settle:
+		s.count.settles.Add(1)
+		s.settles.post(p)
+	case shard.CheckHolder:
+		s.count.checks.Add(1)
+		s.checks.post(p)
+	default:
+		switch r.Verb {
+		case shard.Claim:
+			s.count.claims.Add(1)
+		case shard.Publish:
+			s.count.publishes.Add(1)
+		case shard.Release:
+			s.count.releases.Add(1)
+		}
+		s.claims.post(p)
+	}
+}
+
+func (s *Shards) flushClaims(batch []posted) {
+	s.count.redisCalls.Add(1)
+	ops := make([]claim.Op, len(batch))
+	for i := range batch {
+		ops[i] = claimOp(&batch[i].request)
+	}
+	out := make([]reply, len(batch))
+	err := s.bounded(s.cfg.RedisDeadline, func(ctx context.Context) {
+		for i, r := range s.stores.Claims.Do(ctx, ops) {
+			out[i] = s.claimReply(&batch[i].request, r)
+		}
+	})
+	for i := range out {
+		if err != nil {
+			out[i] = s.claimReply(&batch[i].request, claim.Reply{Err: err})
+		}
+	}
+	s.deliver(batch, out)
+}
+
+func claimOp(r *shard.Request) claim.Op {
+	op := claim.Op{Partition: r.Partition, Hash: r.Hash, Token: claim.Token(r.Token), Observed: r.Observed}
+	switch r.Verb {
+	case shard.Claim:
+		op.Verb = claim.Claim
+	case shard.Release:
+		op.Verb = claim.Release
+	case shard.Renew:
+		op.Verb = claim.Renew
+	case shard.Publish:
+		op.Verb = claim.Publish
+		op.Run, op.AcceptedAt, op.Until = r.Holder.ID, r.Holder.AcceptedAt, r.Holder.Until
+		op.PayloadHash, op.RequestHash, op.Found = r.Holder.PayloadHash, r.Holder.RequestHash, r.Found
+	}
+	return op
+}
+
+func (s *Shards) claimReply(r *shard.Request, c claim.Reply) reply {
+	out := reply{verb: r.Verb, ref: r.Ref}
+	switch r.Verb {
+	case shard.Publish:
+		out.publish = shard.PublishReply{Done: c.State == claim.Done && c.Err == nil, Err: c.Err}
+	case shard.Claim:
+		out.claim = shard.ClaimReply{AcceptedAt: c.AcceptedAt, Wait: c.Wait, Run: c.Run, Err: c.Err}
+		switch c.State {
+		case claim.Pending:
+			out.claim.State = shard.Pending
+		case claim.Resolved:
+			out.claim.State = shard.Resolved
+		}
+		if c.Err != nil {
+			s.count.failOpen.Add(1)
+			out.claim.MaybeClaimed = claim.OutcomeUnknown(c.Err)
+			s.log.Debug("claim failed open", slog.Any("error", c.Err))
+		}
+	}
+	return out
+}
+
+func (s *Shards) flushSettles(batch []posted) {
+	s.count.settleCalls.Add(1)
+	items := make([]runstore.Settlement, len(batch))
+	for i := range batch {
+		items[i].Snapshot = batch[i].request.Snapshot
+	}
+	out := make([]reply, len(batch))
+	err := s.bounded(s.cfg.SettleDeadline, func(ctx context.Context) {
+		for i, r := range s.stores.Runs.Settle(ctx, items) {
+			out[i].settle = shard.SettleReply{
+				Created: r.Outcome != runstore.Held, Holder: holder(r.Holder),
+				Err: r.Err, Unknown: runstore.OutcomeUnknown(r.Err), Rejected: errors.Is(r.Err, runstore.ErrRejected),
+			}
+		}
+	})
+	for i := range out {
+		out[i].verb, out[i].ref = shard.Settle, batch[i].request.Ref
+		if err != nil {
+			out[i].settle = shard.SettleReply{Err: err, Unknown: true}
+		}
+	}
+	s.deliver(batch, out)
+}
+
+func (s *Shards) flushChecks(batch []posted) {
+	s.count.checkCalls.Add(1)
+	items := make([]runstore.Check, len(batch))
+	for i := range batch {
+		r := &batch[i].request
+		items[i] = runstore.Check{Environment: r.Environment, Hash: r.Hash, ID: r.Run}
+	}
+	out := make([]reply, len(batch))
+	err := s.bounded(s.cfg.SettleDeadline, func(ctx context.Context) {
+		for i, r := range s.stores.Runs.Check(ctx, items) {
+			out[i].check = shard.CheckReply{Holds: r.Holds, Holder: holder(r.Holder), Err: r.Err}
+		}
+	})
+	for i := range out {
+		out[i].verb, out[i].ref = shard.CheckHolder, batch[i].request.Ref
+		if err != nil {
+			out[i].check = shard.CheckReply{Err: err}
+		}
+	}
+	s.deliver(batch, out)
+}
+
+func holder(h runstore.Holder) shard.Holder {
+	return shard.Holder{
+		ID: h.ID, Canonical: h.Canonical, AcceptedAt: h.AcceptedAt, Until: h.Until,
+		PayloadHash: h.PayloadHash, RequestHash: h.RequestHash,
+	}
+}
+
+// bounded runs one batch under its own deadline, apart from any caller's
+// context, and turns a panic into an error for the whole batch.
+func (s *Shards) bounded(d time.Duration, call func(context.Context)) (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			s.count.panics.Add(1)
+			s.log.Error("panic in a writer", slog.String("type", fmt.Sprintf("%T", p)), slog.String("stack", string(debug.Stack())))
+			err = &run.RefusedError{Reason: run.ErrUnavailable, Part: "writer", RetryAfter: time.Second, Err: errPanic}
+		}
+	}()
+	call(ctx)
+	return nil
+}
+
+// deliver sends each shard its part of a batch's replies, as one message.
+func (s *Shards) deliver(batch []posted, out []reply) {
+	byShard := make([]replies, len(s.cells))
+	for i := range batch {
+		at := batch[i].shard
+		byShard[at] = append(byShard[at], out[i])
+	}
+	for at, part := range byShard {
+		if part != nil {
+			s.send(at, part)
+		}
+	}
+}
