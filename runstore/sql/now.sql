@@ -1,0 +1,2 @@
+-- Replies: this server's clock.
+select now_us()
