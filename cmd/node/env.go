@@ -1,0 +1,284 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/peterbourgon/ff/v3/ffcli"
+
+	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/tenant"
+)
+
+const envHelp = `The environments are those of -postgres, or else of the private stores in -data:
+of the node that runs there, or of a Postgres that is started for the command.
+A running node sees a change at once.`
+
+func (a *app) envCommand(set *settings) *ffcli.Command {
+	c := &ffcli.Command{
+		Name:       "env",
+		ShortUsage: "node env <command> [flags]",
+		ShortHelp:  "Manage environments and their API keys.",
+		LongHelp:   envHelp,
+	}
+	c.Subcommands = []*ffcli.Command{a.envAdd(set), a.envList(set), a.envRotate(set), a.envEnrol(set)}
+	c.Exec = func(_ context.Context, rest []string) error {
+		if len(rest) > 0 {
+			return usagef("unknown command %q", "env "+rest[0])
+		}
+		return flag.ErrHelp
+	}
+	return c
+}
+
+// envSubcommand is a command on the environments. act gets an Admin, the
+// positional arguments, and where to print.
+func (a *app) envSubcommand(set *settings, name, usage, help string,
+	act func(ctx context.Context, admin *tenant.Admin, rest []string, out output) error,
+) *ffcli.Command {
+	fs := set.subset("env "+name, "data", "postgres", "secret-key", "secret-key-file")
+	asJSON := fs.Bool("json", false, "print JSON instead of a table")
+	return &ffcli.Command{
+		Name:       name,
+		ShortUsage: "node env " + name + " " + usage,
+		ShortHelp:  help,
+		LongHelp:   envHelp,
+		FlagSet:    fs,
+		Options:    set.subsetOptions(fs),
+		Exec: func(ctx context.Context, rest []string) error {
+			return a.withPostgres(ctx, set, func(url string) error {
+				key, err := set.secretKey()
+				if err != nil {
+					return err
+				}
+				admin, err := tenant.NewAdmin(tenant.Config{URL: url, SecretKey: key})
+				if err != nil {
+					return err
+				}
+				return explainTenant(act(ctx, admin, rest, output{a.stdout, *asJSON}))
+			})
+		},
+	}
+}
+
+// explainTenant turns what the flags can cause into words about the flags.
+func explainTenant(err error) error {
+	var invalid *run.InvalidError
+	switch {
+	case errors.As(err, &invalid):
+		return usagef("-%s: %s", invalid.Field, invalid.Rule)
+	case errors.Is(err, tenant.ErrSecretKey):
+		return errors.New("the API keys in this Postgres were sealed with another secret key: give the -secret-key-file (or -secret-key) of the node that made them")
+	}
+	return err
+}
+
+func (a *app) envAdd(set *settings) *ffcli.Command {
+	var n tenant.NewEnvironment
+	c := a.envSubcommand(set, "add", "-organisation NAME -name NAME -type TYPE [flags]",
+		"Make an environment, and its organisation if need be; prints its API key, once.",
+		func(ctx context.Context, admin *tenant.Admin, rest []string, out output) error {
+			if err := noArguments(rest); err != nil {
+				return err
+			}
+			e, key, err := admin.Add(ctx, n)
+			if err != nil {
+				return err
+			}
+			return out.print(
+				struct {
+					environmentJSON
+					Key string `json:"key"`
+				}{environment(e), key.Reveal()},
+				[]string{"ID", "ORGANISATION", "NAME", "TYPE", "KEY"},
+				[][]string{{e.ID, e.Organisation.Name, e.Name, string(e.Type), key.Reveal()}},
+			)
+		})
+	c.FlagSet.StringVar(&n.Organisation, "organisation", "", "`name` (or id) of the organisation; required")
+	c.FlagSet.StringVar(&n.Name, "name", "", "`name` of the environment, 1 to 64 characters of [A-Za-z0-9._-]; required")
+	c.FlagSet.StringVar((*string)(&n.Type), "type", string(tenant.Dev), "`type` of the environment: dev, stg, prod or preview")
+	return c
+}
+
+func (a *app) envList(set *settings) *ffcli.Command {
+	return a.envSubcommand(set, "list", "[flags]", "List the environments; keys by their last characters only.",
+		func(ctx context.Context, admin *tenant.Admin, rest []string, out output) error {
+			if err := noArguments(rest); err != nil {
+				return err
+			}
+			all, err := admin.List(ctx)
+			if err != nil {
+				return err
+			}
+			listed, table := make([]listedJSON, 0, len(all)), make([][]string, 0, len(all))
+			for _, l := range all {
+				listed = append(listed, listedOf(l))
+				table = append(table, []string{
+					l.ID, l.Organisation.Name, l.Name, string(l.Type), yesNo(l.Organisation.Enrolled),
+					l.CreatedAt.UTC().Format(time.DateTime), keysText(l.Keys),
+				})
+			}
+			return out.print(listed, []string{"ID", "ORGANISATION", "NAME", "TYPE", "ENROLLED", "CREATED (UTC)", "KEYS"}, table)
+		})
+}
+
+func (a *app) envRotate(set *settings) *ffcli.Command {
+	return a.envSubcommand(set, "rotate", "[flags] ENVIRONMENT",
+		"Give an environment (its id, or organisation/name) a new API key; the old one works for 24h more.",
+		func(ctx context.Context, admin *tenant.Admin, rest []string, out output) error {
+			if len(rest) != 1 {
+				return usagef("env rotate needs one environment: its id, or organisation/name")
+			}
+			id, err := environmentID(ctx, admin, rest[0])
+			if err != nil {
+				return err
+			}
+			key, ends, err := admin.Rotate(ctx, id)
+			if err != nil {
+				return err
+			}
+			return out.print(
+				struct {
+					ID            string    `json:"id"`
+					Key           string    `json:"key"`
+					OldKeyExpires time.Time `json:"oldKeyExpires,omitzero"`
+				}{id, key.Reveal(), ends},
+				[]string{"ID", "KEY", "OLD KEY ENDS (UTC)"},
+				[][]string{{id, key.Reveal(), ends.UTC().Format(time.DateTime)}},
+			)
+		})
+}
+
+func (a *app) envEnrol(set *settings) *ffcli.Command {
+	var off *bool
+	c := a.envSubcommand(set, "enrol", "[flags] ORGANISATION",
+		"Have an organisation (its name or id) take part in claims and mollifying, or not.",
+		func(ctx context.Context, admin *tenant.Admin, rest []string, out output) error {
+			if len(rest) != 1 {
+				return usagef("env enrol needs one organisation: its name or id")
+			}
+			if err := admin.SetEnrolled(ctx, rest[0], !*off); err != nil {
+				return err
+			}
+			return out.print(
+				struct {
+					Organisation string `json:"organisation"`
+					Enrolled     bool   `json:"enrolled"`
+				}{rest[0], !*off},
+				[]string{"ORGANISATION", "ENROLLED"}, [][]string{{rest[0], yesNo(!*off)}},
+			)
+		})
+	off = c.FlagSet.Bool("off", false, "end its part instead; its keys are then kept by Postgres alone")
+	return c
+}
+
+func noArguments(rest []string) error {
+	if len(rest) > 0 {
+		return usagef("unexpected argument %q", rest[0])
+	}
+	return nil
+}
+
+// environmentID accepts an id, which it does not look up, or organisation/name.
+func environmentID(ctx context.Context, admin *tenant.Admin, text string) (string, error) {
+	organisation, name, byName := strings.Cut(text, "/")
+	if !byName {
+		return text, nil
+	}
+	all, err := admin.List(ctx)
+	if err != nil {
+		return "", err
+	}
+	i := slices.IndexFunc(all, func(l tenant.Listed) bool { return l.Organisation.Name == organisation && l.Name == name })
+	if i < 0 {
+		return "", fmt.Errorf("environment %s: %w", text, run.ErrNotFound)
+	}
+	return all[i].ID, nil
+}
+
+// output prints the result of a command.
+type output struct {
+	w      io.Writer
+	asJSON bool
+}
+
+func (o output) print(document any, head []string, table [][]string) error {
+	if o.asJSON {
+		e := json.NewEncoder(o.w)
+		e.SetIndent("", "  ")
+		return e.Encode(document)
+	}
+	w := tabwriter.NewWriter(o.w, 0, 0, 2, ' ', 0)
+	for _, line := range append([][]string{head}, table...) {
+		fmt.Fprintln(w, strings.Join(line, "\t"))
+	}
+	return w.Flush()
+}
+
+type organisationJSON struct {
+	ID       string `json:"id"`
+	Name     string `json:"name"`
+	Enrolled bool   `json:"enrolled"`
+}
+
+type environmentJSON struct {
+	ID           string           `json:"id"`
+	Name         string           `json:"name"`
+	Type         string           `json:"type"`
+	Organisation organisationJSON `json:"organisation"`
+}
+
+func environment(e tenant.Environment) environmentJSON {
+	o := e.Organisation
+	return environmentJSON{e.ID, e.Name, string(e.Type), organisationJSON{o.ID, o.Name, o.Enrolled}}
+}
+
+type keyJSON struct {
+	Kind      string    `json:"kind"`
+	Hint      string    `json:"hint"`
+	CreatedAt time.Time `json:"createdAt"`
+	ExpiresAt time.Time `json:"expiresAt,omitzero"`
+}
+
+type listedJSON struct {
+	environmentJSON
+	CreatedAt time.Time `json:"createdAt"`
+	Keys      []keyJSON `json:"keys"`
+}
+
+func listedOf(l tenant.Listed) listedJSON {
+	keys := make([]keyJSON, 0, len(l.Keys))
+	for _, k := range l.Keys {
+		keys = append(keys, keyJSON{string(k.Kind), k.Hint, k.CreatedAt, k.ExpiresAt})
+	}
+	return listedJSON{environment(l.Environment), l.CreatedAt, keys}
+}
+
+// keysText is a list of keys for a table cell: "root ...aB3x, root ...9fQz until
+// 2030-01-02 03:04:05".
+func keysText(keys []tenant.ListedKey) string {
+	texts := make([]string, 0, len(keys))
+	for _, k := range keys {
+		text := fmt.Sprintf("%s ...%s", k.Kind, k.Hint)
+		if !k.ExpiresAt.IsZero() {
+			text += " until " + k.ExpiresAt.UTC().Format(time.DateTime)
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, ", ")
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}

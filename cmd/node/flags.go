@@ -1,0 +1,223 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/peterbourgon/ff/v3"
+
+	"github.com/e0ff5a15/mollifier"
+)
+
+const (
+	envPrefix   = "MOLLIFIER"
+	rootHelp    = rootHelpFlags + rootHelpStores
+	offListener = "off"
+
+	rootHelpFlags = `Every flag may also be given as a variable, MOLLIFIER_ and the name in capitals
+with _ for - (MOLLIFIER_CLAIM_TTL), or as a line "name value" of a -config file
+(or a member of a JSON object in it). A flag wins over a variable, a variable
+over the file; what is unknown is refused by name. An empty variable counts as
+not set. Durations are written 250ms, 10s, 1m30s, 1h.
+`
+	rootHelpStores = `
+Without -redis and -postgres the node starts private ones in the data folder and
+stops them when it ends. To run a second node on them, give it a -data of its
+own, the -redis and -postgres found in the first one's stack.json, and the first
+one's -secret-key-file. SIGINT or SIGTERM stops in order, a second one at once.`
+)
+
+// settings are the values of all flags of the serving node; the other commands
+// share the ones they need.
+type settings struct {
+	data, listen, admin string
+	secret, secretFile  string
+	seed                bool
+	stopTimeout         time.Duration
+	logLevel            slog.Level
+	logFormat           string
+	config              string
+	engine              mollifier.Config
+
+	serve *flag.FlagSet // defines every flag
+}
+
+func newSettings() *settings {
+	s := &settings{serve: flag.NewFlagSet("node", flag.ContinueOnError)}
+	fs, def := s.serve, mollifier.Config{}.WithDefaults()
+	fs.StringVar(&s.data, "data", "./data", "`folder` of the private stores, the secret key and stack.json; one node per folder")
+	fs.StringVar(&s.listen, "listen", "127.0.0.1:8030", "`address` of the API, host:port; port 0 takes a free one")
+	fs.StringVar(&s.admin, "admin", "127.0.0.1:0", "`address` of the door for workers, counters and profiles, host:port, without any authentication; port 0 takes a free one, \"off\" disables it")
+	fs.StringVar(&s.engine.Redis, "redis", "", "`URL` of the Redis that holds the claims, redis:// or rediss://; empty starts a private one")
+	fs.StringVar(&s.engine.Postgres, "postgres", "", "`URL` of the Postgres that holds the runs, postgres://; empty starts a private one")
+	fs.StringVar(&s.engine.Prefix, "prefix", def.Prefix, "`text` that begins every Redis key, 1 to 32 characters of [a-z0-9_-]; the same on all nodes")
+	fs.IntVar(&s.engine.Partitions, "partitions", def.Partitions, "partitions of the deployment, 1 to 1024; fixed for its life, the same on all nodes")
+	fs.IntVar(&s.engine.Shards, "shards", 0, "actors that own the partitions on this node, at most -partitions; 0 takes four for each CPU")
+	fs.DurationVar(&s.engine.ClaimTTL, "claim-ttl", def.ClaimTTL, "how long a claim lives without renewal, 5s to 30s")
+	fs.DurationVar(&s.engine.WaitBudget, "wait-budget", def.WaitBudget, "how long a trigger waits for the owner of its key before it is refused with 503, at most 1m")
+	fs.IntVar(&s.engine.MaxCallers, "max-callers", def.MaxCallers, "triggers that may wait for an answer at once; more are refused with 503")
+	fs.Int64Var(&s.engine.MaxBytes, "max-bytes", def.MaxBytes, "bytes of triggers that may wait for an answer at once; more are refused with 503")
+	fs.IntVar(&s.engine.PostgresConns, "postgres-conns", def.PostgresConns, "most Postgres connections that the engine opens, 4 to 1000")
+	fs.DurationVar(&s.stopTimeout, "stop-timeout", 30*time.Second, "how long a stop may take before what is left is cut off")
+	fs.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "least `level` that is logged to standard error: debug, info, warn or error")
+	fs.StringVar(&s.logFormat, "log-format", "text", "`form` of the log: text or json")
+	fs.StringVar(&s.secret, "secret-key", "", "`key` that API keys are sealed with in Postgres, the base64 of 32 bytes; the same on all nodes; better given as a variable, as other users of the machine may read a flag")
+	fs.StringVar(&s.secretFile, "secret-key-file", "", "`file` that holds the secret key; made, mode 0600, if it is missing (default secret.key in the data folder)")
+	fs.BoolVar(&s.seed, "seed", true, "make the environments dev and prod if there are none (default true with private stores, false otherwise)")
+	fs.StringVar(&s.config, "config", "", "`file` of settings; see above")
+	return s
+}
+
+func (s *settings) flags() *flag.FlagSet { return s.serve }
+
+// subset makes a command's flag set of some of the settings. They keep their
+// values' identity, so that a command reads them from s.
+func (s *settings) subset(command string, names ...string) *flag.FlagSet {
+	fs := flag.NewFlagSet(command, flag.ContinueOnError)
+	for _, name := range append(names, "config") {
+		f := s.serve.Lookup(name)
+		fs.Var(f.Value, name, f.Usage)
+	}
+	return fs
+}
+
+// options has a command's flags read from variables and the -config file as well.
+func (s *settings) options() []ff.Option {
+	return []ff.Option{
+		ff.WithEnvVarPrefix(envPrefix),
+		ff.WithConfigFileFlag("config"),
+		ff.WithConfigFileParser(parseConfig),
+	}
+}
+
+// subsetOptions is options for a command that does not know every setting: the
+// others may stand in the file, which serves all commands.
+func (s *settings) subsetOptions(fs *flag.FlagSet) []ff.Option {
+	parse := func(r io.Reader, set func(name, value string) error) error {
+		return parseConfig(r, func(name, value string) error {
+			if fs.Lookup(name) == nil && s.serve.Lookup(name) != nil {
+				return nil
+			}
+			return set(name, value)
+		})
+	}
+	return append(s.options(), ff.WithConfigFileParser(parse))
+}
+
+// parseConfig reads a configuration file: a JSON object if it begins like one,
+// otherwise lines of "name value".
+func parseConfig(r io.Reader, set func(name, value string) error) error {
+	text := bufio.NewReader(r)
+	first, err := text.Peek(1)
+	for err == nil && strings.ContainsAny(string(first), " \t\r\n") {
+		if _, err = text.Discard(1); err == nil {
+			first, err = text.Peek(1)
+		}
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return err
+	case first[0] == '{':
+		return ff.JSONParser(text, set)
+	}
+	return ff.PlainParser(text, set)
+}
+
+// variable is the environment variable of a flag.
+func variable(flagName string) string {
+	return envPrefix + "_" + strings.ToUpper(strings.ReplaceAll(flagName, "-", "_"))
+}
+
+// refuseUnknownVariables finds the typing errors: a variable that begins like
+// ours and is none would otherwise be a setting without effect.
+func refuseUnknownVariables(environ []string) error {
+	known := map[string]bool{}
+	newSettings().serve.VisitAll(func(f *flag.Flag) { known[variable(f.Name)] = true })
+	for _, line := range environ {
+		name, _, _ := strings.Cut(line, "=")
+		if strings.HasPrefix(name, envPrefix+"_") && !known[name] {
+			return usagef("unknown environment variable %s", name)
+		}
+	}
+	return nil
+}
+
+// private reports whether the node has to run stores of its own.
+func (s *settings) private() bool { return s.engine.Redis == "" && s.engine.Postgres == "" }
+
+// check refuses what can be seen to be wrong before anything is started, and
+// settles the defaults that depend on other flags.
+func (s *settings) check() error {
+	if err := s.checkStores(); err != nil {
+		return err
+	}
+	if s.logFormat != "text" && s.logFormat != "json" {
+		return usagef("-log-format: %q is neither text nor json", s.logFormat)
+	}
+	if s.stopTimeout <= 0 {
+		return usagef("-stop-timeout: must be more than 0")
+	}
+	engine := s.engine.WithDefaults()
+	if s.private() {
+		engine.Redis, engine.Postgres = "private", "private"
+	}
+	if err := engine.Validate(); err != nil {
+		return usageError{flagNamed(err)}
+	}
+	return nil
+}
+
+// checkStores is the part of check that every command with stores needs.
+func (s *settings) checkStores() error {
+	switch {
+	case s.data == "":
+		return usagef("-data: must not be empty")
+	case s.engine.Redis == "" && s.engine.Postgres != "":
+		return usagef("-postgres is given without -redis: give both, or neither for private stores")
+	case s.engine.Redis != "" && s.engine.Postgres == "":
+		return usagef("-redis is given without -postgres: give both, or neither for private stores")
+	case s.secret != "" && s.secretFile != "":
+		return usagef("-secret-key and -secret-key-file: give one of them")
+	}
+	if !s.private() {
+		seedGiven := false
+		s.serve.Visit(func(f *flag.Flag) { seedGiven = seedGiven || f.Name == "seed" })
+		s.seed = s.seed && seedGiven
+	}
+	if s.secretFile == "" {
+		s.secretFile = filepath.Join(s.data, "secret.key")
+	}
+	return nil
+}
+
+// flagNamed puts the flag's name in front of an error about the engine field
+// that it sets.
+func flagNamed(err error) error {
+	for field, name := range map[string]string{
+		"Redis": "redis", "Postgres": "postgres", "Prefix": "prefix", "Partitions": "partitions",
+		"Shards": "shards", "ClaimTTL": "claim-ttl", "WaitBudget": "wait-budget",
+		"PostgresConns": "postgres-conns", "MaxCallers": "max-callers", "MaxBytes": "max-bytes",
+	} {
+		if strings.Contains(err.Error(), "Config."+field+" ") {
+			return fmt.Errorf("-%s: %w", name, err)
+		}
+	}
+	return err
+}
+
+func (s *settings) logger(w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: s.logLevel}
+	if s.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
