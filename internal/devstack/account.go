@@ -28,10 +28,20 @@ func (a *account) credential() *syscall.Credential {
 	return &syscall.Credential{Uid: a.uid, Gid: a.gid}
 }
 
-// postgresAccount is nil when this process is unprivileged itself.
-func postgresAccount() (*account, error) {
+// postgresAccount is nil when this process is unprivileged itself. A database
+// that exists belongs to the user that made it, and runs as that user again.
+func postgresAccount(dir string) (*account, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
+	}
+	if st, err := os.Stat(dir); err == nil {
+		if sys, ok := st.Sys().(*syscall.Stat_t); ok && sys.Uid != 0 {
+			name := strconv.FormatUint(uint64(sys.Uid), 10)
+			if u, err := user.LookupId(name); err == nil {
+				name = u.Username
+			}
+			return &account{name: name, uid: sys.Uid, gid: sys.Gid}, nil
+		}
 	}
 	for _, name := range []string{"postgres", "nobody"} {
 		u, err := user.Lookup(name)

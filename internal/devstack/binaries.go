@@ -75,6 +75,8 @@ func (l lookup) postgres(ctx context.Context, exactly int) (dir string, major in
 		}
 		m, err := majorVersion(ctx, filepath.Join(folder, "postgres"))
 		switch {
+		case ctx.Err() != nil:
+			return "", 0, ctx.Err()
 		case err != nil:
 			refused = append(refused, fmt.Sprintf("%s (%v)", folder, err))
 		case m < MinPostgres, exactly != 0 && m != exactly:
@@ -105,6 +107,8 @@ func (l lookup) redis(ctx context.Context) (string, error) {
 			}
 			m, err := majorVersion(ctx, file)
 			switch {
+			case ctx.Err() != nil:
+				return "", ctx.Err()
 			case err != nil:
 				refused = append(refused, fmt.Sprintf("%s (%v)", file, err))
 			case m < MinRedis:

@@ -49,6 +49,7 @@ type keeper struct {
 
 	mu     sync.Mutex
 	record record
+	pinned bool     // this process has given the address out: the port must stay
 	proc   *process // nil before the first start and after a stop
 }
 
@@ -98,16 +99,20 @@ func (k *keeper) start(ctx context.Context, settings []string) error {
 		return fmt.Errorf("devstack: %s is already started", k.name)
 	}
 	k.proc = nil
-	if err := k.takeOver(ctx, settings); err != nil || k.proc != nil {
+	if err := k.takeOver(ctx, settings); err != nil {
 		return err
 	}
-	first := k.record.Port == 0
+	if k.proc != nil {
+		k.pinned = true
+		return nil
+	}
 	for {
 		err := k.startOnce(ctx, settings)
 		switch {
 		case err == nil:
+			k.pinned = true
 			return nil
-		case errors.Is(err, errPortTaken) && first:
+		case errors.Is(err, errPortTaken) && !k.pinned:
 			k.record.Port = 0
 		case errors.Is(err, errRemains):
 		default:
@@ -125,11 +130,14 @@ var (
 )
 
 func (k *keeper) startOnce(ctx context.Context, settings []string) error {
-	port, err := freePort(k.record.Port)
-	if err != nil {
-		return err
+	if !k.pinned {
+		port, err := freePort(k.record.Port)
+		if err != nil {
+			return err
+		}
+		k.record.Port = port
 	}
-	k.record.Port, k.record.Settings = port, settings
+	k.record.Settings = settings
 	if err := k.saveRecord(); err != nil {
 		return err
 	}
@@ -302,6 +310,14 @@ func (k *keeper) PID() int {
 		return nil
 	}, false)
 	return pid
+}
+
+// Adopted reports whether the running server was found running by the last
+// Start rather than started by it.
+func (k *keeper) Adopted() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.proc != nil && !k.proc.child
 }
 
 // Addr is the server's loopback address, host:port. It stays the same over

@@ -157,7 +157,7 @@ func (p *Postgres) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if p.user, err = postgresAccount(); err != nil {
+	if p.user, err = postgresAccount(p.link); err != nil {
 		return err
 	}
 	lookup := systemLookup()
@@ -227,7 +227,7 @@ func (p *Postgres) initdb(ctx context.Context) error {
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, "initdb"), args...)
 	cmd.Dir = fresh
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
+	cmd.Env = serverEnv()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if p.user != nil {
 		for _, f := range []string{fresh, secret} {

@@ -50,7 +50,7 @@ func spawn(c spawnConfig) (*process, error) {
 	cmd := exec.Command(c.program, c.args...)
 	cmd.Dir = c.dir
 	cmd.Stdout, cmd.Stderr = c.log, c.log
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
+	cmd.Env = serverEnv()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if c.user != nil {
 		cmd.SysProcAttr.Credential = c.user.credential()
@@ -68,6 +68,18 @@ func spawn(c spawnConfig) (*process, error) {
 		return nil, err
 	}
 	return &process{dir: c.dir, pid: pid, child: true}, nil
+}
+
+// serverEnv is the environment of servers: what programs need to run, and none
+// of the node's own variables, some of which are secrets.
+func serverEnv() []string {
+	env := []string{"LC_ALL=C", "TZ=UTC"}
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
 }
 
 // adopt takes over a server that already runs in dir, or returns nil.
