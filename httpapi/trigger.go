@@ -82,14 +82,14 @@ type queue struct {
 
 type gate struct {
 	Queue          field[string] `json:"queue"`
-	ConcurrencyKey field[string] `json:"concurrencyKey"`
+	ConcurrencyKey field[string] `json:"concurrencyKey" required:"false"`
 }
 
 type debounce struct {
 	Key      field[string] `json:"key"`
 	Delay    field[string] `json:"delay"`
-	Mode     field[string] `json:"mode"`
-	MaxDelay field[string] `json:"maxDelay"`
+	Mode     field[string] `json:"mode" required:"false" enum:"leading,trailing"`
+	MaxDelay field[string] `json:"maxDelay" required:"false"`
 }
 
 // triggerAnswer is the body of a successful trigger. Clients of the trigger
@@ -101,7 +101,7 @@ type triggerAnswer struct {
 	State        run.State      `json:"state"`
 	CanonicalID  run.ID         `json:"canonicalId"`
 	Identity     run.Identity   `json:"identity"`
-	PayloadMatch *bool          `json:"payloadMatch,omitzero"` // of a cached run only
+	PayloadMatch *bool          `json:"payloadMatch,omitzero" nullable:"false"` // of a cached run only
 }
 
 // trigger answers POST /api/v1/tasks/{taskId}/trigger.

@@ -1,0 +1,160 @@
+package httpapi
+
+import (
+	"maps"
+	"net/http"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/e0ff5a15/mollifier/run"
+)
+
+// Describe returns the OpenAPI 3.1 document of the public handler as JSON. It
+// is made from the same list of operations and the same Go types that serve
+// the requests, so it can not name a route or a field that is not there.
+func Describe(version string) ([]byte, error) {
+	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
+	registry.RegisterTypeAlias(reflect.TypeFor[jsontext.Value](), reflect.TypeFor[anyValue]())
+	registry.RegisterTypeAlias(reflect.TypeFor[date](), reflect.TypeFor[time.Time]())
+	doc := &huma.OpenAPI{
+		OpenAPI: "3.1.0",
+		Info:    &huma.Info{Title: "Mollifier", Version: version},
+		Components: &huma.Components{
+			Schemas:         registry,
+			SecuritySchemes: map[string]*huma.SecurityScheme{"key": {Type: "http", Scheme: "bearer"}},
+		},
+	}
+	for _, op := range (&api{}).operations() {
+		doc.AddOperation(op.describe(registry))
+	}
+	for _, schema := range registry.Map() {
+		if schema.Type == huma.TypeObject {
+			schema.AdditionalProperties = true // requests: dropped; answers: clients must bear more
+		}
+	}
+	return doc.MarshalJSON()
+}
+
+func (op *operation) describe(r huma.Registry) *huma.Operation {
+	out := &huma.Operation{
+		OperationID: op.id, Method: op.method, Path: op.path, Summary: op.summary,
+		Responses: map[string]*huma.Response{
+			"200":     {Description: "Success", Content: content("application/json", r, op.answer), Headers: map[string]*huma.Header{}},
+			"default": {Description: "Problem", Content: content("application/problem+json", r, reflect.TypeFor[problem]())},
+		},
+	}
+	for _, name := range op.answerHeader {
+		out.Responses["200"].Headers[name] = &huma.Header{Schema: &huma.Schema{Type: huma.TypeString}}
+	}
+	for _, match := range regexp.MustCompile(`\{(\w+)\}`).FindAllStringSubmatch(op.path, -1) {
+		out.Parameters = append(out.Parameters, parameter("path", match[1], true))
+	}
+	for _, name := range op.requestHeader {
+		out.Parameters = append(out.Parameters, parameter("header", name, false))
+	}
+	if op.request != nil {
+		out.RequestBody = &huma.RequestBody{Required: true, Content: content("application/json", r, op.request)}
+	}
+	if !op.open {
+		out.Security = []map[string][]string{{"key": {}}}
+		out.Responses[strconv.Itoa(http.StatusUnauthorized)] = out.Responses["default"]
+	}
+	return out
+}
+
+func content(kind string, r huma.Registry, t reflect.Type) map[string]*huma.MediaType {
+	return map[string]*huma.MediaType{kind: {Schema: r.Schema(t, true, "")}}
+}
+
+func parameter(in, name string, required bool) *huma.Param {
+	return &huma.Param{Name: name, In: in, Required: required, Schema: &huma.Schema{Type: huma.TypeString}}
+}
+
+// anyValue stands for raw JSON of any kind.
+type anyValue struct{}
+
+// Schema implements huma.SchemaProvider, as all below do.
+func (anyValue) Schema(huma.Registry) *huma.Schema { return &huma.Schema{} }
+
+func (field[T]) Schema(r huma.Registry) *huma.Schema { return r.Schema(reflect.TypeFor[T](), true, "") }
+
+func (number) Schema(huma.Registry) *huma.Schema { return &huma.Schema{Type: huma.TypeNumber} }
+
+func (integer) Schema(huma.Registry) *huma.Schema { return &huma.Schema{Type: huma.TypeInteger} }
+
+func (nullableText) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Nullable: true}
+}
+
+func (textOrNumber) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{OneOf: []*huma.Schema{{Type: huma.TypeString}, {Type: huma.TypeNumber}}}
+}
+
+func (texts) Schema(huma.Registry) *huma.Schema {
+	text := &huma.Schema{Type: huma.TypeString}
+	return &huma.Schema{OneOf: []*huma.Schema{text, {Type: huma.TypeArray, Items: text}}}
+}
+
+// TransformSchema implements huma.SchemaTransformer: nothing in it is required.
+func (triggerBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	return allOptional(s)
+}
+
+// TransformSchema implements huma.SchemaTransformer: nothing in it is required.
+func (triggerOptions) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	s.Properties["machine"].Enum = values(run.Machines[:])
+	return allOptional(s)
+}
+
+// TransformSchema implements huma.SchemaTransformer.
+func (relatedView) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	return withoutNulls(s)
+}
+
+// TransformSchema implements huma.SchemaTransformer: the generator leaves out
+// what an unexported type embeds.
+func (runView) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
+	common := huma.SchemaFromType(r, reflect.TypeFor[relatedView]())
+	delete(s.Properties, "relatedView")
+	maps.Copy(s.Properties, common.Properties)
+	s.Required = append(s.Required, common.Required...)
+	return withoutNulls(s)
+}
+
+// TransformSchema implements huma.SchemaTransformer.
+func (relatedRuns) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	return withoutNulls(s)
+}
+
+func allOptional(s *huma.Schema) *huma.Schema {
+	s.Required = nil
+	return withoutNulls(s)
+}
+
+// withoutNulls says of slices and pointers what the wire promises: absent, or
+// there, and never null. It names the statuses where there is one.
+func withoutNulls(s *huma.Schema) *huma.Schema {
+	for name, property := range s.Properties {
+		if property.Type == huma.TypeArray {
+			property.Nullable = false
+		}
+		if name == "status" {
+			property.Enum = values(run.Statuses[:])
+		}
+	}
+	return s
+}
+
+func values[T any](list []T) []any {
+	out := make([]any, 0, len(list))
+	for v := range slices.Values(list) {
+		out = append(out, v)
+	}
+	return out
+}
