@@ -2,6 +2,7 @@ package runstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -41,7 +42,10 @@ func (s *Store) Reset(ctx context.Context, environment string, hash run.Hash, cu
 				done, err = cutLocked(ctx, tx, environment, hash, cut)
 				return err
 			})
-			if err != nil || done.at != 0 || done.refused != nil {
+			switch {
+			case errors.Is(err, errRaceLost):
+				continue
+			case err != nil || done.at != 0 || done.refused != nil:
 				return err
 			}
 		}
@@ -70,7 +74,8 @@ func cutLocked(ctx context.Context, tx pgx.Tx, environment string, hash run.Hash
 			return cutDone{}, err
 		}
 	}
-	if l, ok := locked[slotName{environment, hash}]; ok {
+	l, found := locked[slotName{environment, hash}]
+	if found {
 		row := &l.row
 		if kind := value(row.keyKind); kind != string(rune(run.KindIdempotency)) {
 			return cutDone{refused: fmt.Errorf("runstore: reset: a key of kind %q can not be reset: %w", kind, run.ErrConflict)}, nil
@@ -88,6 +93,9 @@ func cutLocked(ctx context.Context, tx pgx.Tx, environment string, hash run.Hash
 	tag, err := tx.Exec(ctx, tombstoneSQL, environment, hash[:], cut)
 	if err != nil {
 		return cutDone{}, err
+	}
+	if tag.RowsAffected() == 0 && found {
+		return cutDone{}, errRaceLost // never leave a slot empty
 	}
 	if tag.RowsAffected() == 0 {
 		// Somebody settled the key's first run since we looked: nothing was
