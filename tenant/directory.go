@@ -81,8 +81,8 @@ func (d *Directory) Close() {
 }
 
 // Authenticate returns the environment that the bearer's key opens. The errors:
-//   - [ErrUnknownKey]: there is no such key, or it has ended. Postgres was
-//     asked within the last 5 s.
+//   - [ErrUnknownKey]: there was no such key when Postgres was asked, at most
+//     5 s ago; or the key is empty or has ended.
 //   - [run.ErrUnavailable]: the key is not known here and Postgres can not be
 //     asked, so it may be a good one. Retry.
 //   - [run.ErrClosed], or the context's error.

@@ -11,7 +11,8 @@
 //     (5 s) when the announcement is lost.
 //   - While Postgres is down the last good state goes on answering: known keys
 //     stay known. A key that is not known may have been made meanwhile, so it
-//     is then refused as unavailable and never as unknown.
+//     is then refused as unavailable. It is called unknown only on an answer of
+//     Postgres: at most 5 s old for this key, or 1 s for any.
 //   - A flood of made-up keys costs Postgres at most one short query a second.
 //   - A key ends at its time by the node's clock, Postgres up or down.
 //

@@ -10,8 +10,7 @@ import (
 	"github.com/e0ff5a15/mollifier/run"
 )
 
-// ErrUnknownKey: no environment has this key, or no longer. It is only said
-// when Postgres has been asked.
+// ErrUnknownKey: no environment has this key, or the key has ended.
 var ErrUnknownKey = errors.New("tenant: unknown API key")
 
 // ErrExists: the organisation already has an environment of that name.
