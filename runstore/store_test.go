@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { stacktest.Main(m, stacktest.NoLeaks()) }
 
-// bench is a store on a database of its own, and a way around the store.
+// testStore is a store on a database of its own, and a way around the store.
 type testStore struct {
 	*Store
 	sql *pgxpool.Pool
