@@ -238,7 +238,7 @@ func (s stores) exec(t *testing.T, statement string, args ...any) int {
 func (s stores) expire(t *testing.T, key run.Key, id run.ID) {
 	t.Helper()
 	past := time.Now().Add(-time.Second).UnixMicro()
-	n := s.exec(t, `with moved as (update runs set accepted_at = $3 - 1000, key_until = $3
+	n := s.exec(t, `with moved as (update runs set accepted_at = $3::bigint - 1000, key_until = $3::bigint
 		where env_id = $1 and id = $2 returning 1) select count(*) from moved`, key.Environment, id.String(), past)
 	if n != 1 {
 		t.Fatalf("%d rows moved", n)

@@ -72,6 +72,7 @@ type Shards struct {
 	quieted  sync.Once
 	stopOnce sync.Once
 	stopped  chan struct{}
+	outside  sync.RWMutex // senders that Stop does not wait for
 	ticker   sync.WaitGroup
 }
 
@@ -166,11 +167,25 @@ func (s *Shards) leaveIntake(size int64) {
 
 func (s *Shards) send(at int, message any) { s.system.Root.Send(s.pids[at], message) }
 
-// Wake tells the shards that the claim of a key was published, released or reset.
-func (s *Shards) Wake(hash run.Hash) { s.broadcast(wake{hash}) }
+// Wake tells the shards that the claim of a key was published, released or
+// reset. After Stop it does nothing.
+func (s *Shards) Wake(hash run.Hash) { s.fromOutside(wake{hash}) }
 
-// WakeAll tells the shards that wake-ups may have been missed.
-func (s *Shards) WakeAll() { s.broadcast(wakeAll{}) }
+// WakeAll tells the shards that wake-ups may have been missed. After Stop it
+// does nothing.
+func (s *Shards) WakeAll() { s.fromOutside(wakeAll{}) }
+
+// fromOutside broadcasts what comes from neither a caller nor a writer, which
+// Stop waits for: it must not meet actors that are gone.
+func (s *Shards) fromOutside(message any) {
+	s.outside.RLock()
+	defer s.outside.RUnlock()
+	select {
+	case <-s.stopped:
+	default:
+		s.broadcast(message)
+	}
+}
 
 func (s *Shards) broadcast(message any) {
 	for at := range s.pids {
@@ -221,7 +236,9 @@ func (s *Shards) stop(ctx context.Context) error {
 	for _, w := range []*writer[posted]{s.claims, s.settles, s.checks} {
 		w.wait()
 	}
+	s.outside.Lock()
 	close(s.stopped)
+	s.outside.Unlock()
 	s.ticker.Wait()
 	for _, pid := range s.pids {
 		// Poison is queued last, so that the mailbox empties first.
