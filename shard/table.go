@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"slices"
 	"time"
 
 	"github.com/e0ff5a15/mollifier/run"
@@ -55,10 +56,11 @@ type flight[T comparable] struct {
 
 	token       Token
 	claimed     bool      // the claim is ours as far as we know
-	maybe       bool      // the claim may be ours: its reply was lost
+	maybe       bool      // the claim may be ours: the reply to its claim, settle or publish was lost
+	unsettled   bool      // a settle under this token may still land: the claim is never released
 	renewAt     time.Time // while claimed
 	woken       bool      // a wake-up came while the claim was under way
-	wakeAt      time.Time // waiting: look again; idle: forget
+	wakeAt      time.Time // waiting: look again; publishing and idle: the claim has run out
 	candidate   run.ID    // checking: who may hold the key
 	observed    run.ID    // claiming: who was seen not to hold it any more
 	accepted    run.Instant
@@ -154,7 +156,7 @@ func (t *Table[T]) Leave(ticket T) {
 func without[T comparable](list []Caller[T], ticket T) []Caller[T] {
 	for i := range list {
 		if list[i].Ticket == ticket {
-			return append(list[:i], list[i+1:]...)
+			return slices.Delete(list, i, i+1)
 		}
 	}
 	return list
@@ -179,12 +181,13 @@ func (t *Table[T]) Claimed(now time.Time, ref Ref, r ClaimReply) {
 		t.timed[f.Flight] = f
 		t.settle(f)
 	case r.State == Resolved:
-		f.candidate = r.Run
+		f.maybe, f.candidate = false, r.Run
 		t.post(f, checking, Request{Verb: CheckHolder, Environment: f.leader.Snapshot.Trigger.Environment, Run: r.Run})
 	case f.woken:
+		f.maybe = false
 		t.claim(f)
 	default:
-		f.state = waiting
+		f.maybe, f.state = false, waiting
 		f.wakeAt = now.Add(min(r.Wait, t.cfg.Poll))
 		t.timed[f.Flight] = f
 	}
@@ -201,7 +204,10 @@ func (t *Table[T]) Settled(now time.Time, ref Ref, r SettleReply) {
 		t.answerAll(f, r.Holder, r.Created)
 		f.holder = r.Holder
 		if f.claimed || f.maybe {
-			t.post(f, publishing, Request{Verb: Publish, Holder: r.Holder, Found: !r.Created})
+			f.wakeAt = now.Add(t.cfg.ClaimTTL)
+			// A run that was not accepted by the claim's own instant is, to a reset,
+			// no more than a run that was met.
+			t.post(f, publishing, Request{Verb: Publish, Holder: r.Holder, Found: !r.Created || f.accepted == 0})
 			return
 		}
 		t.end(f)
@@ -209,23 +215,17 @@ func (t *Table[T]) Settled(now time.Time, ref Ref, r SettleReply) {
 		t.refuseLeader(f, r.Err)
 		t.merge(f)
 		if len(f.cohort) == 0 {
-			t.release(f)
-			t.forget(f)
+			t.drop(now, f)
 			return
 		}
 		f.leader = f.cohort[0] // the claim is kept: the next snapshot may fare better
 		t.settle(f)
 	default:
 		t.refuseAll(f, r.Err)
-		if r.Unknown && (f.claimed || f.maybe) && len(f.late) == 0 {
-			f.state = idle
-			f.claimed = false
-			f.wakeAt = now.Add(t.cfg.ClaimTTL)
-			t.timed[f.Flight] = f
+		f.unsettled = f.unsettled || r.Unknown
+		if len(f.late) == 0 {
+			t.drop(now, f)
 			return
-		}
-		if !r.Unknown && len(f.late) == 0 {
-			t.release(f)
 		}
 		t.again(f)
 	}
@@ -253,6 +253,8 @@ func (t *Table[T]) Published(ref Ref, r PublishReply) {
 	f := t.current(ref, publishing)
 	switch {
 	case f == nil:
+	case r.Err != nil && len(f.cohort)+len(f.late) == 0:
+		t.keep(f)
 	case r.Err != nil:
 		t.again(f) // the claim may still be ours: go in with the same token
 	case r.Done:
@@ -359,6 +361,7 @@ func (t *Table[T]) current(ref Ref, want state) *flight[T] {
 
 // begin posts the first request of a flight.
 func (t *Table[T]) begin(f *flight[T]) {
+	f.maybe = f.maybe || f.claimed // until the claim store has said otherwise
 	f.observed, f.provisional, f.claimed, f.accepted = run.ID{}, false, false, 0
 	if f.claims {
 		t.claim(f)
@@ -405,20 +408,42 @@ func (t *Table[T]) request(f *flight[T], r Request) {
 
 func (t *Table[T]) merge(f *flight[T]) {
 	f.cohort = append(f.cohort, f.late...)
-	f.late = f.late[:0]
+	f.late = emptied(f.late)
 }
 
-func (t *Table[T]) release(f *flight[T]) {
-	if f.claimed || f.maybe {
+// emptied keeps a list's memory, but not what it held: the snapshots of callers
+// that have been answered must not live as long as a busy key.
+func emptied[T comparable](list []Caller[T]) []Caller[T] {
+	clear(list)
+	return list[:0]
+}
+
+// drop ends a passage that has settled nothing and that nobody waits for: its
+// claim is released, unless a write may still land under it.
+func (t *Table[T]) drop(now time.Time, f *flight[T]) {
+	switch {
+	case !f.claimed && !f.maybe:
+		t.forget(f)
+	case f.unsettled:
+		f.wakeAt = now.Add(t.cfg.ClaimTTL)
+		t.keep(f)
+	default:
 		t.request(f, Request{Verb: Release})
-		f.claimed, f.maybe = false, false
+		t.forget(f)
 	}
+}
+
+// keep holds on to the token of a claim that may still stand, until wakeAt: the
+// key's next trigger on this node re-enters that claim instead of waiting for it.
+func (t *Table[T]) keep(f *flight[T]) {
+	f.state, f.claimed, f.maybe = idle, false, true
+	t.timed[f.Flight] = f
 }
 
 // end closes a passage whose claim is no longer ours; whoever is left starts
 // the next one, with a token of its own.
 func (t *Table[T]) end(f *flight[T]) {
-	f.claimed, f.maybe = false, false
+	f.claimed, f.maybe, f.unsettled = false, false, false
 	if f.keyed && len(f.cohort)+len(f.late) > 0 {
 		f.token = t.cfg.NewToken()
 	}
@@ -458,7 +483,11 @@ func (t *Table[T]) expire(now time.Time, f *flight[T]) {
 			Reason: run.ErrClaimTimeout, Part: "claim", RetryAfter: time.Second,
 		}})
 	}
+	clear(f.cohort[len(kept):])
 	f.cohort = kept
+	if len(kept) > 0 && t.callers[f.leader.Ticket] != f {
+		f.leader = kept[0] // a refused trigger must not be settled after all
+	}
 }
 
 func (t *Table[T]) answerAll(f *flight[T], h Holder, created bool) {
@@ -476,14 +505,14 @@ func (t *Table[T]) answerAll(f *flight[T], h Holder, created bool) {
 			Cached: !mine && !same, PayloadMatch: s.PayloadHash == h.PayloadHash,
 		})})
 	}
-	f.cohort = f.cohort[:0]
+	f.cohort = emptied(f.cohort)
 }
 
 func (t *Table[T]) refuseAll(f *flight[T], err error) {
 	for _, c := range f.cohort {
 		t.answer(Answer[T]{Ticket: c.Ticket, Err: err})
 	}
-	f.cohort = f.cohort[:0]
+	f.cohort = emptied(f.cohort)
 }
 
 func (t *Table[T]) refuseLeader(f *flight[T], err error) {

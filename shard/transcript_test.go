@@ -1,0 +1,311 @@
+package shard
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	"github.com/e0ff5a15/mollifier/run"
+)
+
+// TestTranscripts replays what testdata tells: one command to the table, and
+// what it left to do. Run it with -rewrite after a change that is meant.
+//
+//	arrive a key=k [payload=p] [request=q] [kind=request] [not-enrolled]
+//	leave a
+//	claimed REF mine acc=N | pending wait=D | resolved run=R | failed [maybe]
+//	settled REF created | held run=R [payload=p] [request=q] | failed | unknown | rejected | empty
+//	checked REF holds run=R [payload=p] | cleared | failed
+//	published REF done | lost | failed
+//	wake key=k | wake-all | tick +D | fail REF | fail-caller a | fail-all
+//	table
+//
+// A REF is flight.post, as the request was printed. Tokens are named t1, t2 and
+// runs r1, r2 in the order in which they are minted.
+func TestTranscripts(t *testing.T) {
+	t.Parallel()
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		tr := newTranscript()
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			out, err := tr.command(d)
+			if err != nil {
+				d.Fatalf(t, "%v", err)
+			}
+			return out
+		})
+	})
+}
+
+var (
+	errStore    = errors.New("store failed")
+	errPoison   = errors.New("snapshot refused")
+	errPanicked = errors.New("flight failed")
+)
+
+type transcript struct {
+	table   *Table[string]
+	now     time.Time
+	tokens  int
+	runs    int
+	keys    map[run.Hash]string
+	settles map[Ref]*run.Snapshot
+}
+
+func newTranscript() *transcript {
+	tr := &transcript{
+		now:     time.Unix(1_000_000, 0),
+		keys:    map[run.Hash]string{},
+		settles: map[Ref]*run.Snapshot{},
+	}
+	tr.table = NewTable[string](Config{
+		ClaimTTL: 9 * time.Second, WaitBudget: 5 * time.Second, Poll: time.Second,
+		NewToken: func() Token { tr.tokens++; return Token{byte(tr.tokens)} },
+		NewID:    func(int) run.ID { tr.runs++; return mustID(fmt.Sprintf("r%d", tr.runs)) },
+	})
+	return tr
+}
+
+func mustID(text string) run.ID {
+	id, err := run.ParseID(text)
+	if err != nil {
+		panic(err)
+	}
+	return id
+}
+
+// options are the arguments of a command: bare words, and name=value.
+type options struct {
+	words  []string
+	values map[string]string
+}
+
+func (o options) has(word string) bool { return slices.Contains(o.words, word) }
+
+func optionsOf(d *datadriven.TestData) options {
+	o := options{values: map[string]string{}}
+	for _, a := range d.CmdArgs {
+		if len(a.Vals) == 0 {
+			o.words = append(o.words, a.Key)
+		} else {
+			o.values[a.Key] = a.Vals[0]
+		}
+	}
+	return o
+}
+
+func (tr *transcript) command(d *datadriven.TestData) (out string, err error) {
+	o := optionsOf(d)
+	word := ""
+	if len(o.words) > 0 {
+		word = o.words[0]
+	}
+	if d.Cmd == "table" {
+		return tr.state(), nil
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			out, err = fmt.Sprintf("panic: %v\n%s", p, tr.left()), nil
+		}
+	}()
+	switch d.Cmd {
+	case "arrive":
+		tr.table.Arrive(tr.caller(word, o))
+	case "leave":
+		tr.table.Leave(word)
+	case "wake":
+		tr.table.Wake(hashOf(o.values["key"], run.KindIdempotency))
+	case "wake-all":
+		tr.table.WakeAll()
+	case "tick":
+		step, err := time.ParseDuration(strings.TrimPrefix(word, "+"))
+		if err != nil {
+			return "", err
+		}
+		tr.now = tr.now.Add(step)
+		tr.table.Tick(tr.now)
+	case "fail-caller":
+		tr.table.FailCaller(word, errPanicked)
+	case "fail-all":
+		tr.table.FailAll(errPanicked)
+	default:
+		if err := tr.reply(d.Cmd, word, o); err != nil {
+			return "", err
+		}
+	}
+	return tr.left(), nil
+}
+
+func hashOf(key string, kind run.Kind) run.Hash {
+	return run.Key{Kind: kind, Environment: "env", Task: "task", Text: key}.Hash()
+}
+
+func (tr *transcript) caller(ticket string, o options) Caller[string] {
+	trigger := run.Trigger{
+		Organisation: "org", Environment: "env", Task: "task",
+		Payload: []byte(o.values["payload"]), RequestKey: o.values["request"],
+	}
+	if o.values["kind"] != "request" {
+		trigger.IdempotencyKey = o.values["key"]
+	}
+	key := trigger.Key()
+	var hash run.Hash
+	if !key.IsZero() {
+		hash = key.Hash()
+		tr.keys[hash] = cmp.Or(o.values["key"], o.values["request"])
+	}
+	s := run.NewSnapshot(run.ID{}, key, hash, trigger)
+	return Caller[string]{Ticket: ticket, Snapshot: &s, Claims: !o.has("not-enrolled"), Arrived: tr.now}
+}
+
+func (tr *transcript) reply(verb, at string, o options) error {
+	var ref Ref
+	if _, err := fmt.Sscanf(at, "%d.%d", &ref.Flight, &ref.Post); err != nil {
+		return fmt.Errorf("%s %q: %w", verb, at, err)
+	}
+	what := ""
+	if len(o.words) > 1 {
+		what = o.words[1]
+	}
+	switch verb + " " + what {
+	case "claimed mine":
+		var acc run.Instant
+		if _, err := fmt.Sscan(o.values["acc"], &acc); err != nil {
+			return err
+		}
+		tr.table.Claimed(tr.now, ref, ClaimReply{State: Claimed, AcceptedAt: acc})
+	case "claimed pending":
+		wait, err := time.ParseDuration(o.values["wait"])
+		if err != nil {
+			return err
+		}
+		tr.table.Claimed(tr.now, ref, ClaimReply{State: Pending, Wait: wait})
+	case "claimed resolved":
+		tr.table.Claimed(tr.now, ref, ClaimReply{State: Resolved, Run: mustID(o.values["run"])})
+	case "claimed failed":
+		tr.table.Claimed(tr.now, ref, ClaimReply{Err: errStore, MaybeClaimed: o.has("maybe")})
+	case "settled created":
+		s := tr.settles[ref]
+		tr.table.Settled(tr.now, ref, SettleReply{Created: true, Holder: Holder{
+			ID: s.ID, Canonical: s.ID, AcceptedAt: s.AcceptedAt, Until: s.KeyUntil,
+			PayloadHash: s.PayloadHash, RequestHash: s.RequestHash,
+		}})
+	case "settled held":
+		tr.table.Settled(tr.now, ref, SettleReply{Holder: holderOf(o)})
+	case "settled empty":
+		tr.table.Settled(tr.now, ref, SettleReply{Created: true})
+	case "settled failed":
+		tr.table.Settled(tr.now, ref, SettleReply{Err: errStore})
+	case "settled unknown":
+		tr.table.Settled(tr.now, ref, SettleReply{Err: errStore, Unknown: true})
+	case "settled rejected":
+		tr.table.Settled(tr.now, ref, SettleReply{Err: errPoison, Rejected: true})
+	case "checked holds":
+		tr.table.Checked(ref, CheckReply{Holds: true, Holder: holderOf(o)})
+	case "checked cleared":
+		tr.table.Checked(ref, CheckReply{})
+	case "checked failed":
+		tr.table.Checked(ref, CheckReply{Err: errStore})
+	case "published done":
+		tr.table.Published(ref, PublishReply{Done: true})
+	case "published lost":
+		tr.table.Published(ref, PublishReply{})
+	case "published failed":
+		tr.table.Published(ref, PublishReply{Err: errStore})
+	case "fail ":
+		tr.table.Fail(ref, errPanicked)
+	default:
+		return fmt.Errorf("unknown command %q", verb+" "+what)
+	}
+	return nil
+}
+
+func holderOf(o options) Holder {
+	id := mustID(o.values["run"])
+	return Holder{
+		ID: id, Canonical: id,
+		PayloadHash: run.DigestPayload(run.DefaultPayloadType, []byte(o.values["payload"])),
+		RequestHash: run.DigestRequest("env", "task", o.values["request"]),
+	}
+}
+
+// left tells what the last call left to do.
+func (tr *transcript) left() string {
+	requests, answers := tr.table.Take()
+	slices.SortStableFunc(requests, func(a, b Request) int { return cmp.Compare(a.Ref.Flight, b.Ref.Flight) })
+	slices.SortStableFunc(answers, func(a, b Answer[string]) int { return strings.Compare(a.Ticket, b.Ticket) })
+	var b strings.Builder
+	for _, r := range requests {
+		fmt.Fprintf(&b, "post %d.%d %s", r.Ref.Flight, r.Ref.Post, r.Verb)
+		if k := tr.keys[r.Hash]; k != "" {
+			fmt.Fprintf(&b, " %s", k)
+		}
+		switch r.Verb {
+		case Settle:
+			tr.settles[r.Ref] = r.Snapshot
+			fmt.Fprintf(&b, " run=%s payload=%q acc=%d", r.Snapshot.ID, r.Snapshot.Trigger.Payload, r.Snapshot.AcceptedAt)
+		case CheckHolder:
+			fmt.Fprintf(&b, " run=%s in %s", r.Run, r.Environment)
+		case Publish:
+			fmt.Fprintf(&b, " t%d run=%s", r.Token[0], r.Holder.ID)
+			if r.Found {
+				b.WriteString(" found")
+			}
+		default:
+			fmt.Fprintf(&b, " t%d", r.Token[0])
+			if !r.Observed.IsZero() {
+				fmt.Fprintf(&b, " replacing=%s", r.Observed)
+			}
+		}
+		b.WriteByte('\n')
+	}
+	for _, a := range answers {
+		fmt.Fprintf(&b, "answer %s: %s\n", a.Ticket, told(a))
+	}
+	if b.Len() == 0 {
+		return "nothing"
+	}
+	return b.String()
+}
+
+func told(a Answer[string]) string {
+	if a.Err != nil {
+		return a.Err.Error()
+	}
+	words := []string{a.Result.ID().String(), "new"}
+	if a.Result.Cached() {
+		words[1] = "cached"
+	}
+	if a.Result.Identity() != run.Confirmed {
+		words = append(words, string(a.Result.Identity()))
+	}
+	if !a.Result.PayloadMatch() {
+		words = append(words, "of another payload")
+	}
+	return strings.Join(words, " ")
+}
+
+// state tells the flights in the table, and whether time matters to them.
+func (tr *transcript) state() string {
+	var b strings.Builder
+	for _, f := range tr.table.flights {
+		fmt.Fprintf(&b, "flight %d %s cohort=%s late=%s\n", f.Flight, f.state, tickets(f.cohort), tickets(f.late))
+	}
+	lines := strings.SplitAfter(b.String(), "\n")
+	slices.Sort(lines)
+	return fmt.Sprintf("%sflights=%d callers=%d timed=%t",
+		strings.Join(lines, ""), tr.table.Flights(), len(tr.table.callers), tr.table.Timed())
+}
+
+func tickets(list []Caller[string]) string {
+	names := make([]string, len(list))
+	for i, c := range list {
+		names[i] = c.Ticket
+	}
+	return "[" + strings.Join(names, " ") + "]"
+}
