@@ -65,6 +65,9 @@ func (e *Engine) open(ctx context.Context) (err error) {
 	}); err != nil {
 		return fmt.Errorf("mollifier: open Postgres: %w", err)
 	}
+	if err := e.runs.Verify(ctx); err != nil {
+		return fmt.Errorf("mollifier: Config.Postgres: %w", err)
+	}
 	if err := e.runs.Deployment(ctx, e.cfg.Partitions, shard.HashVersion); err != nil {
 		return fmt.Errorf("mollifier: Config.Partitions: %w", err)
 	}

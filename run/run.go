@@ -15,7 +15,7 @@ type Run struct {
 	CreatedAt time.Time // when the trigger was accepted; never changes
 	UpdatedAt time.Time
 	// KeyUntil is when the interval of the run's key ends; zero without a key.
-	// Once it has passed, Trigger.IdempotencyKey is no longer shown.
+	// Once it has passed, the key is another run's to show, not this one's.
 	KeyUntil    time.Time
 	StartedAt   time.Time
 	FinishedAt  time.Time
