@@ -39,10 +39,10 @@ func (a *app) envCommand(set *settings) *ffcli.Command {
 	return c
 }
 
-// envSubcommand is a command on the environments. act gets an Admin, the
-// positional arguments, and where to print.
-func (a *app) envSubcommand(set *settings, name, usage, help string,
-	act func(ctx context.Context, admin *tenant.Admin, rest []string, out output) error,
+// envSubcommand is a command on the environments. argument says what it is about,
+// if it takes an argument; act gets it, an Admin, and where to print.
+func (a *app) envSubcommand(set *settings, name, usage, help, argument string,
+	act func(ctx context.Context, admin *tenant.Admin, argument string, out output) error,
 ) *ffcli.Command {
 	fs := set.subset("env "+name, "data", "postgres", "secret-key", "secret-key-file")
 	asJSON := fs.Bool("json", false, "print JSON instead of a table")
@@ -54,6 +54,10 @@ func (a *app) envSubcommand(set *settings, name, usage, help string,
 		FlagSet:    fs,
 		Options:    set.subsetOptions(fs),
 		Exec: func(ctx context.Context, rest []string) error {
+			about, err := oneArgument(rest, argument)
+			if err != nil {
+				return err
+			}
 			return a.withPostgres(ctx, set, func(url string) error {
 				key, err := set.secretKey()
 				if err != nil {
@@ -63,7 +67,7 @@ func (a *app) envSubcommand(set *settings, name, usage, help string,
 				if err != nil {
 					return err
 				}
-				return explainTenant(act(ctx, admin, rest, output{a.stdout, *asJSON}))
+				return explainTenant(act(ctx, admin, about, output{a.stdout, *asJSON}))
 			})
 		},
 	}
@@ -84,11 +88,8 @@ func explainTenant(err error) error {
 func (a *app) envAdd(set *settings) *ffcli.Command {
 	var n tenant.NewEnvironment
 	c := a.envSubcommand(set, "add", "-organisation NAME -name NAME -type TYPE [flags]",
-		"Make an environment, and its organisation if need be; prints its API key, once.",
-		func(ctx context.Context, admin *tenant.Admin, rest []string, out output) error {
-			if err := noArguments(rest); err != nil {
-				return err
-			}
+		"Make an environment, and its organisation if need be; prints its API key, once.", "",
+		func(ctx context.Context, admin *tenant.Admin, _ string, out output) error {
 			e, key, err := admin.Add(ctx, n)
 			if err != nil {
 				return err
@@ -109,11 +110,8 @@ func (a *app) envAdd(set *settings) *ffcli.Command {
 }
 
 func (a *app) envList(set *settings) *ffcli.Command {
-	return a.envSubcommand(set, "list", "[flags]", "List the environments; keys by their last characters only.",
-		func(ctx context.Context, admin *tenant.Admin, rest []string, out output) error {
-			if err := noArguments(rest); err != nil {
-				return err
-			}
+	return a.envSubcommand(set, "list", "[flags]", "List the environments; keys by their last characters only.", "",
+		func(ctx context.Context, admin *tenant.Admin, _ string, out output) error {
 			all, err := admin.List(ctx)
 			if err != nil {
 				return err
@@ -133,11 +131,9 @@ func (a *app) envList(set *settings) *ffcli.Command {
 func (a *app) envRotate(set *settings) *ffcli.Command {
 	return a.envSubcommand(set, "rotate", "[flags] ENVIRONMENT",
 		"Give an environment (its id, or organisation/name) a new API key; the old one works for 24h more.",
-		func(ctx context.Context, admin *tenant.Admin, rest []string, out output) error {
-			if len(rest) != 1 {
-				return usagef("env rotate needs one environment: its id, or organisation/name")
-			}
-			id, err := environmentID(ctx, admin, rest[0])
+		"an environment: its id, or organisation/name",
+		func(ctx context.Context, admin *tenant.Admin, about string, out output) error {
+			id, err := environmentID(ctx, admin, about)
 			if err != nil {
 				return err
 			}
@@ -161,19 +157,17 @@ func (a *app) envEnrol(set *settings) *ffcli.Command {
 	var off *bool
 	c := a.envSubcommand(set, "enrol", "[flags] ORGANISATION",
 		"Have an organisation (its name or id) take part in claims and mollifying, or not.",
-		func(ctx context.Context, admin *tenant.Admin, rest []string, out output) error {
-			if len(rest) != 1 {
-				return usagef("env enrol needs one organisation: its name or id")
-			}
-			if err := admin.SetEnrolled(ctx, rest[0], !*off); err != nil {
+		"an organisation: its name or id",
+		func(ctx context.Context, admin *tenant.Admin, about string, out output) error {
+			if err := admin.SetEnrolled(ctx, about, !*off); err != nil {
 				return err
 			}
 			return out.print(
 				struct {
 					Organisation string `json:"organisation"`
 					Enrolled     bool   `json:"enrolled"`
-				}{rest[0], !*off},
-				[]string{"ORGANISATION", "ENROLLED"}, [][]string{{rest[0], yesNo(!*off)}},
+				}{about, !*off},
+				[]string{"ORGANISATION", "ENROLLED"}, [][]string{{about, yesNo(!*off)}},
 			)
 		})
 	off = c.FlagSet.Bool("off", false, "end its part instead; its keys are then kept by Postgres alone")
@@ -185,6 +179,18 @@ func noArguments(rest []string) error {
 		return usagef("unexpected argument %q", rest[0])
 	}
 	return nil
+}
+
+// oneArgument returns the argument that a command is about; what is empty for a
+// command that takes none.
+func oneArgument(rest []string, what string) (string, error) {
+	switch {
+	case what == "":
+		return "", noArguments(rest)
+	case len(rest) == 0:
+		return "", usagef("the command needs %s", what)
+	}
+	return rest[0], noArguments(rest[1:])
 }
 
 // environmentID accepts an id, which it does not look up, or organisation/name.

@@ -14,6 +14,7 @@ import (
 	"github.com/peterbourgon/ff/v3"
 
 	"github.com/e0ff5a15/mollifier"
+	"github.com/e0ff5a15/mollifier/tenant"
 )
 
 const (
@@ -57,7 +58,7 @@ func newSettings() *settings {
 	fs.StringVar(&s.admin, "admin", "127.0.0.1:0", "`address` of the door for workers, counters and profiles, host:port, without any authentication; port 0 takes a free one, \"off\" disables it")
 	fs.StringVar(&s.engine.Redis, "redis", "", "`URL` of the Redis that holds the claims, redis:// or rediss://; empty starts a private one")
 	fs.StringVar(&s.engine.Postgres, "postgres", "", "`URL` of the Postgres that holds the runs, postgres://; empty starts a private one")
-	fs.StringVar(&s.engine.Prefix, "prefix", def.Prefix, "`text` that begins every Redis key, 1 to 32 characters of [a-z0-9_-]; the same on all nodes")
+	fs.StringVar(&s.engine.Prefix, "prefix", def.Prefix, "`text` that begins every Redis key, 1 to 64 characters of [A-Za-z0-9_.:-]; the same on all nodes")
 	fs.IntVar(&s.engine.Partitions, "partitions", def.Partitions, "partitions of the deployment, 1 to 1024; fixed for its life, the same on all nodes")
 	fs.IntVar(&s.engine.Shards, "shards", 0, "actors that own the partitions on this node, at most -partitions; 0 takes four for each CPU")
 	fs.DurationVar(&s.engine.ClaimTTL, "claim-ttl", def.ClaimTTL, "how long a claim lives without renewal, 5s to 30s")
@@ -160,13 +161,22 @@ func (s *settings) check() error {
 	if err := s.checkStores(); err != nil {
 		return err
 	}
+	if err := s.checkSecret(); err != nil {
+		return err
+	}
 	if s.logFormat != "text" && s.logFormat != "json" {
 		return usagef("-log-format: %q is neither text nor json", s.logFormat)
 	}
 	if s.stopTimeout <= 0 {
 		return usagef("-stop-timeout: must be more than 0")
 	}
-	engine := s.engine.WithDefaults()
+	// A zero that was given is no request for the default, which is a library's
+	// convention; only -shards has one.
+	given := s.engine
+	engine := given.WithDefaults()
+	engine.Prefix, engine.Partitions, engine.PostgresConns = given.Prefix, given.Partitions, given.PostgresConns
+	engine.ClaimTTL, engine.WaitBudget = given.ClaimTTL, given.WaitBudget
+	engine.MaxCallers, engine.MaxBytes = given.MaxCallers, given.MaxBytes
 	if s.private() {
 		engine.Redis, engine.Postgres = "private", "private"
 	}
@@ -176,24 +186,34 @@ func (s *settings) check() error {
 	return nil
 }
 
-// checkStores is the part of check that every command with stores needs.
+// checkStores refuses half a pair, and settles whether seeds are made.
 func (s *settings) checkStores() error {
 	switch {
-	case s.data == "":
-		return usagef("-data: must not be empty")
 	case s.engine.Redis == "" && s.engine.Postgres != "":
 		return usagef("-postgres is given without -redis: give both, or neither for private stores")
 	case s.engine.Redis != "" && s.engine.Postgres == "":
 		return usagef("-redis is given without -postgres: give both, or neither for private stores")
-	case s.secret != "" && s.secretFile != "":
-		return usagef("-secret-key and -secret-key-file: give one of them")
 	}
 	if !s.private() {
 		seedGiven := false
 		s.serve.Visit(func(f *flag.Flag) { seedGiven = seedGiven || f.Name == "seed" })
 		s.seed = s.seed && seedGiven
 	}
-	if s.secretFile == "" {
+	return nil
+}
+
+// checkSecret settles where the secret key comes from.
+func (s *settings) checkSecret() error {
+	switch {
+	case s.data == "":
+		return usagef("-data: must not be empty")
+	case s.secret != "" && s.secretFile != "":
+		return usagef("-secret-key and -secret-key-file: give one of them")
+	case s.secret != "":
+		if _, err := tenant.ParseSecretKey(s.secret); err != nil {
+			return usagef("-secret-key: %w", err)
+		}
+	case s.secretFile == "":
 		s.secretFile = filepath.Join(s.data, "secret.key")
 	}
 	return nil

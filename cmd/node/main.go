@@ -76,6 +76,9 @@ func execute(ctx context.Context, args, environ []string, stdout, stderr io.Writ
 	case errors.As(err, &wrong):
 		fmt.Fprintf(stderr, "node: %v\nnode: -h explains the flags and commands\n", err)
 		return exitUsage
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		fmt.Fprintln(stderr, "node: interrupted")
+		return exitFailure
 	default:
 		fmt.Fprintf(stderr, "node: %v\n", err)
 		return exitFailure

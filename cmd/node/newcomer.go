@@ -47,7 +47,7 @@ func welcome(w io.Writer, program string, data string, n devstack.Info) {
 // stormCommand sends far over 100 triggers in 200 ms from one curl process. The
 // fragments, which are not sent, only make it repeat the request.
 func stormCommand(url, key string) string {
-	return fmt.Sprintf(`curl -sZ --parallel-max 200 '%s/api/v1/tasks/storm/trigger#[1-1000]' -H 'Authorization: Bearer %s' -H 'Content-Type: application/json' -d '{"payload":"storm","options":{"idempotencyKey":"storm-1"}}' | grep -o '"id":"[^"]*"' | sort | uniq -c`, url, key)
+	return fmt.Sprintf(`curl -Z --no-progress-meter --parallel-max 200 '%s/api/v1/tasks/storm/trigger#[1-1000]' -H 'Authorization: Bearer %s' -H 'Content-Type: application/json' -d '{"payload":"storm","options":{"idempotencyKey":"storm-1"}}' | grep -o '"id":"[^"]*"' | sort | uniq -c`, url, key)
 }
 
 // quoteShell makes a word that a shell reads as the text itself.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/peterbourgon/ff/v3/ffcli"
@@ -18,11 +17,8 @@ import (
 // data folder, else the private one, whose
 // stores are started for the call.
 func (a *app) withPostgres(ctx context.Context, set *settings, f func(url string) error) (err error) {
-	if set.data == "" {
-		return usagef("-data: must not be empty")
-	}
-	if set.secretFile == "" {
-		set.secretFile = filepath.Join(set.data, "secret.key")
+	if err := set.checkSecret(); err != nil {
+		return err
 	}
 	migrated := func(url string) error {
 		if err := schema.Migrate(ctx, url); err != nil {

@@ -36,7 +36,7 @@ func (a *app) serveCommand(ctx context.Context, set *settings) error {
 		return err
 	}
 	return a.serve(ctx, set, set.logger(a.stderr), func(i devstack.Info) {
-		welcome(a.stdout, os.Args[0], set.data, i)
+		welcome(a.stdout, quoteShell(os.Args[0]), set.data, i)
 	})
 }
 
@@ -199,5 +199,9 @@ func (s *settings) secretKey() (tenant.Secret, error) {
 	if err := os.MkdirAll(s.data, 0o700); err != nil {
 		return tenant.Secret{}, err
 	}
-	return tenant.LoadOrCreateSecret(s.secretFile)
+	key, err := tenant.LoadOrCreateSecret(s.secretFile)
+	if err != nil {
+		return key, fmt.Errorf("-secret-key-file: %w", err)
+	}
+	return key, nil
 }

@@ -27,7 +27,7 @@ func readRows(ctx context.Context, postgres, task string) (map[string]row, error
 	}
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		return nil, errors.New("Postgres can not be reached to check the promise")
+		return nil, errors.New("can not reach Postgres to check the promise")
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	found, err := conn.Query(ctx, `

@@ -25,7 +25,7 @@ type Wave struct {
 
 // Work is what a node has asked of its stores since it started.
 type Work struct {
-	Claims        int64 // claims made in Redis
+	Claims        int64 // claims asked of Redis
 	RedisCalls    int64 // calls that carried them, and what followed, in batches
 	PostgresCalls int64 // calls that wrote or looked up runs, in batches
 }
@@ -73,7 +73,7 @@ func (r *Report) Print(out io.Writer) error {
 			return thousands(n(v.Work))
 		})
 	}
-	work("Redis claims made", func(w Work) int64 { return w.Claims })
+	work("claims asked of Redis", func(w Work) int64 { return w.Claims })
 	work("calls to Redis", func(w Work) int64 { return w.RedisCalls })
 	work("calls to Postgres", func(w Work) int64 { return w.PostgresCalls })
 	line("tries repeated", func(v Wave) string { return thousands(v.Retries) })
