@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 func helper(role, dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	stop := func(context.Context) error { return nil }
+	var stop func(context.Context) error
 	switch role {
 	case "stack":
 		s, err := Start(ctx, Options{Dir: dir})

@@ -1,0 +1,77 @@
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+GO    ?= go
+DATA  ?= ./data
+FLAGS ?=
+PKG   ?= ./...
+BENCH ?= .
+
+# Without a home, Go has nowhere to keep what it builds and fetches.
+ifeq ($(strip $(HOME)),)
+CACHE := $(or $(TMPDIR),/tmp)/mollifier-build-$(shell id -u)
+export GOCACHE ?= $(CACHE)/build
+export GOPATH ?= $(CACHE)/path
+export STATICCHECK_CACHE ?= $(CACHE)/staticcheck
+endif
+
+# The version goes into the binary where git can tell it.
+VCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
+
+# The race detector needs a C compiler with its headers.
+CAN_RACE = printf '\043include <stdlib.h>\nint main(void) { return 0; }\n' | $$($(GO) env CC) -x c -o /dev/null - >/dev/null 2>&1
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps: ## check for Go, Redis and Postgres; as root on Debian or Ubuntu, install the last two
+	@sh scripts/deps.sh
+
+.PHONY: build
+build: ## build bin/node
+	$(GO) build -buildvcs=$(VCS) -o bin/node ./cmd/node
+
+.PHONY: run
+run: deps build ## run a node with its own Redis and Postgres in ./data (DATA=folder, FLAGS='more flags')
+	bin/node -data $(DATA) $(FLAGS)
+
+.PHONY: demo
+demo: deps build ## run a storm of triggers and check that each key gave one run
+	bin/node demo
+
+.PHONY: test
+test: deps lint ## lint, then all tests, under the race detector where there is a C compiler
+	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack
+	@race=-race; if ! $(CAN_RACE); then race=; echo "no C compiler with headers: the race detector is left out"; fi; \
+	set -x; bin/teststack $(GO) test $$race -timeout 20m $(PKG)
+
+.PHONY: race
+race: deps ## all tests under the race detector, whatever was cached
+	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack
+	bin/teststack $(GO) test -race -count 1 -timeout 20m $(PKG)
+
+.PHONY: bench
+bench: deps ## short benchmarks (PKG=package, BENCH=pattern)
+	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack
+	bin/teststack $(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 1s -benchmem -timeout 20m $(PKG)
+
+.PHONY: lint
+lint: ## go vet, staticcheck, gofumpt
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	@unformatted=$$($(GO) tool gofumpt -l .); \
+	if [ -n "$$unformatted" ]; then echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; fi
+
+.PHONY: fmt
+fmt: ## format all Go files
+	$(GO) tool gofumpt -l -w .
+
+.PHONY: verify
+verify: ## check that go.mod and generated files are up to date
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+	@state() { git diff HEAD | git hash-object --stdin; git status --porcelain; }; \
+	before=$$(state); $(GO) generate ./... || exit 1; \
+	if [ "$$before" != "$$(state)" ]; then echo "generated files were not up to date; they are now"; exit 1; fi
