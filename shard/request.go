@@ -12,8 +12,8 @@ type Token [16]byte
 // Verb says what a [Request] asks of a store.
 type Verb uint8
 
-// The verbs. Claim, Publish, Release and Renew go to the claim store, Settle
-// and CheckHolder to Postgres.
+// The verbs. Claim, Publish, Release and Renew go to the claim store, Settle,
+// CheckHolder and Look to Postgres, Accept to the buffer.
 const (
 	Claim Verb = iota
 	Publish
@@ -21,9 +21,11 @@ const (
 	Renew
 	Settle
 	CheckHolder
+	Look
+	Accept
 )
 
-var verbNames = [...]string{"claim", "publish", "release", "renew", "settle", "check"}
+var verbNames = [...]string{"claim", "publish", "release", "renew", "settle", "check", "look", "accept"}
 
 func (v Verb) String() string { return verbNames[v] }
 
@@ -43,13 +45,35 @@ type Request struct {
 	Token     Token
 
 	Observed run.ID        // Claim: take over from exactly this run
-	Snapshot *run.Snapshot // Settle: what to create; not changed until the reply
+	Snapshot *run.Snapshot // Settle, Accept: what to create; not changed until the reply
 
-	Environment string // CheckHolder
+	Environment string // CheckHolder, Look
 	Run         run.ID // CheckHolder
+
+	Claimed bool   // Accept: under the claim of Token; else fenced by Since alone
+	Since   Moment // Accept
+	Seen    Seen   // Accept: what Postgres had to say of the key
 
 	Holder Holder // Publish
 	Found  bool   // Publish: the holder was met, not created, under this claim
+}
+
+// Moment is an instant of Redis's clock that this node had received, with the
+// epoch (the Redis) that it came from. The zero Moment is none.
+type Moment struct {
+	At    run.Instant
+	Epoch string
+}
+
+// Seen is what Postgres knew of a key: the holder of its slot, until when that
+// held the key, and the earliest acceptance that may follow. Skipped means that
+// Postgres could not be asked.
+type Seen struct {
+	Found   bool
+	Live    bool
+	Holder  Holder
+	Floor   run.Instant
+	Skipped bool
 }
 
 // Holder is the run that holds a key.
@@ -60,6 +84,7 @@ type Holder struct {
 	Until       run.Instant
 	PayloadHash run.Digest
 	RequestHash run.Digest
+	Buffered    bool // it rests in the buffer
 }
 
 // ClaimState is what a claim was answered.
@@ -70,6 +95,7 @@ const (
 	Claimed  ClaimState = iota // mine, or already mine
 	Pending                    // somebody else's, not yet published
 	Resolved                   // published: a run holds the key, or did
+	Bound                      // a run in the buffer holds the key
 )
 
 // ClaimReply answers a Claim. With Err set the claim store could not decide,
@@ -79,8 +105,40 @@ type ClaimReply struct {
 	AcceptedAt   run.Instant   // Claimed
 	Wait         time.Duration // Pending: until the claim's deadline
 	Run          run.ID        // Resolved
+	Holder       Holder        // Bound
+	Queued       bool          // Bound: the run waits in the buffer, so nothing can have happened to it
 	Err          error
 	MaybeClaimed bool
+}
+
+// LookReply answers a Look.
+type LookReply struct {
+	Seen Seen
+	Err  error
+}
+
+// AcceptState is what an Accept came to.
+type AcceptState uint8
+
+// The accept states.
+const (
+	Accepted    AcceptState = iota // the snapshot is in the buffer, under its own id
+	AcceptHeld                     // the holder that Postgres knew still holds the key
+	AcceptBound                    // a run in the buffer holds the key
+	AcceptMet                      // the claim was resolved to a run, which is to be checked
+	AcceptWait                     // somebody else's claim
+	AcceptStale                    // the fence has passed: claim again
+	AcceptFull                     // the buffer takes no more
+)
+
+// AcceptReply answers an Accept. With Err set nobody knows whether the snapshot
+// is in the buffer.
+type AcceptReply struct {
+	State  AcceptState
+	Holder Holder        // Accepted, AcceptHeld, AcceptBound, AcceptMet (its ID only)
+	Queued bool          // AcceptBound
+	Wait   time.Duration // AcceptWait: until the claim's deadline; AcceptFull: when to retry
+	Err    error
 }
 
 // SettleReply answers a Settle. With Err set, Unknown says that the write may
@@ -94,8 +152,10 @@ type SettleReply struct {
 	Rejected bool
 }
 
-// CheckReply answers a CheckHolder: whether the run still holds the key.
+// CheckReply answers a CheckHolder: whether the run still holds the key. Found
+// is false when Postgres does not know the run.
 type CheckReply struct {
+	Found  bool
 	Holds  bool
 	Holder Holder
 	Err    error

@@ -14,6 +14,23 @@ type Config struct {
 	Poll       time.Duration // how often a foreign claim is looked at when no wake-up comes
 	NewToken   func() Token
 	NewID      func(partition int) run.ID
+	Gate       Gate
+	Divert     bool // what Postgres can not take goes to the buffer
+}
+
+// Gate says which triggers are mollified. Its methods answer from memory.
+type Gate interface {
+	// Peek says whether the trigger would be mollified now. It counts nothing.
+	Peek(*run.Snapshot) bool
+	// Decide counts the trigger and says whether it is mollified.
+	Decide(*run.Snapshot) bool
+	// Count counts a trigger that was mollified on the strength of Peek.
+	Count(*run.Snapshot)
+	// Since returns the latest moment received from Redis, if it is young enough
+	// for an accept without a claim.
+	Since() (Moment, bool)
+	// Blind reports whether Postgres can not be asked now.
+	Blind() bool
 }
 
 // Caller is one trigger that wants an answer. T is whatever the driver uses to
@@ -34,10 +51,12 @@ const (
 	settling
 	checking
 	publishing
+	looking
+	accepting
 	idle // nothing under way; only the token of a claim that may still stand is kept
 )
 
-var stateNames = [...]string{"claiming", "waiting", "settling", "checking", "publishing", "idle"}
+var stateNames = [...]string{"claiming", "waiting", "settling", "checking", "publishing", "looking", "accepting", "idle"}
 
 func (s state) String() string { return stateNames[s] }
 
@@ -65,6 +84,11 @@ type flight[T comparable] struct {
 	observed    run.ID    // claiming: who was seen not to hold it any more
 	accepted    run.Instant
 	provisional bool
+	slow        bool   // the fast path was tried and its fence had passed
+	diverted    bool   // one store could not take the run, the other is being asked
+	since       Moment // fast path: received before Postgres was asked
+	seen        Seen
+	candidateIn bool   // the candidate was in the buffer: that Postgres does not know it means nothing
 	holder      Holder // publishing: what is published
 }
 
@@ -121,7 +145,11 @@ func (t *Table[T]) Timed() bool { return len(t.timed) > 0 }
 func (t *Table[T]) Arrive(c Caller[T]) {
 	if c.Snapshot.Key.IsZero() {
 		f := t.newFlight(c)
-		t.settle(f)
+		if c.Claims && t.cfg.Gate.Decide(c.Snapshot) {
+			t.accept(f)
+		} else {
+			t.settle(f)
+		}
 		return
 	}
 	f := t.keys[c.Snapshot.Hash]
@@ -179,17 +207,24 @@ func (t *Table[T]) Claimed(now time.Time, ref Ref, r ClaimReply) {
 		f.accepted = r.AcceptedAt
 		f.renewAt = now.Add(t.cfg.ClaimTTL / 3)
 		t.timed[f.Flight] = f
-		t.settle(f)
+		t.elect(f)
+		if t.cfg.Gate.Decide(f.leader.Snapshot) {
+			t.look(f)
+		} else {
+			t.settle(f)
+		}
 	case r.State == Resolved:
-		f.maybe, f.candidate = false, r.Run
-		t.post(f, checking, Request{Verb: CheckHolder, Environment: f.leader.Snapshot.Trigger.Environment, Run: r.Run})
+		f.maybe = false
+		t.check(f, r.Run, false)
+	case r.State == Bound:
+		f.maybe = false
+		t.bound(f, r.Holder, r.Queued)
 	case f.woken:
 		f.maybe = false
 		t.claim(f)
 	default:
-		f.maybe, f.state = false, waiting
-		f.wakeAt = now.Add(min(r.Wait, t.cfg.Poll))
-		t.timed[f.Flight] = f
+		f.maybe = false
+		t.wait(now, f, r.Wait)
 	}
 }
 
@@ -220,15 +255,27 @@ func (t *Table[T]) Settled(now time.Time, ref Ref, r SettleReply) {
 		}
 		f.leader = f.cohort[0] // the claim is kept: the next snapshot may fare better
 		t.settle(f)
-	default:
-		t.refuseAll(f, r.Err)
+	case t.cfg.Divert && f.claims && !f.diverted && !r.Rejected:
+		// Whether it is in Postgres or not, the same id may be buffered: the
+		// drain then finds it there.
 		f.unsettled = f.unsettled || r.Unknown
-		if len(f.late) == 0 {
-			t.drop(now, f)
-			return
-		}
-		t.again(f)
+		f.diverted, f.provisional, f.seen = true, true, Seen{Skipped: true}
+		t.accept(f)
+	default:
+		t.fail(now, f, r.Err, r.Unknown)
 	}
+}
+
+// fail ends a passage without an answer. unknown says that the run may exist
+// all the same, or come to exist.
+func (t *Table[T]) fail(now time.Time, f *flight[T], err error, unknown bool) {
+	t.refuseAll(f, err)
+	f.unsettled = f.unsettled || unknown
+	if len(f.late) == 0 {
+		t.drop(now, f)
+		return
+	}
+	t.again(f)
 }
 
 // Checked takes the reply to a CheckHolder.
@@ -242,10 +289,92 @@ func (t *Table[T]) Checked(ref Ref, r CheckReply) {
 	case r.Holds:
 		t.answerAll(f, r.Holder, false)
 		t.end(f)
+	case !r.Found && f.candidateIn:
+		// On its way from the buffer to Postgres: the buffer's word stands.
+		t.answerAll(f, f.holder, false)
+		t.end(f)
 	default:
-		f.observed = f.candidate
+		f.observed, f.slow = f.candidate, true
 		t.claim(f)
 	}
+}
+
+// Looked takes the reply to a Look.
+func (t *Table[T]) Looked(now time.Time, ref Ref, r LookReply) {
+	f := t.current(ref, looking)
+	switch {
+	case f == nil:
+	case r.Err == nil:
+		f.seen = r.Seen
+		t.accept(f)
+	case t.cfg.Gate.Blind():
+		f.seen, f.provisional = Seen{Skipped: true}, true
+		t.accept(f)
+	default:
+		t.fail(now, f, r.Err, false)
+	}
+}
+
+// AcceptAnswered takes the reply to an Accept.
+func (t *Table[T]) AcceptAnswered(now time.Time, ref Ref, r AcceptReply) {
+	f := t.current(ref, accepting)
+	if f == nil {
+		return
+	}
+	switch {
+	case r.Err != nil && !f.diverted:
+		// Whether it is in the buffer or not, the same id may be settled.
+		f.diverted, f.provisional = true, true
+		f.accepted = 0
+		t.settle(f)
+	case r.Err != nil:
+		t.fail(now, f, r.Err, true)
+	case r.State == Accepted:
+		if f.keyed && !f.claimed {
+			t.cfg.Gate.Count(f.leader.Snapshot)
+		}
+		t.answerAll(f, r.Holder, true)
+		t.end(f)
+	case r.State == AcceptHeld:
+		t.answerAll(f, r.Holder, false)
+		t.end(f)
+	case r.State == AcceptBound:
+		t.bound(f, r.Holder, r.Queued)
+	case r.State == AcceptMet:
+		t.check(f, r.Holder.ID, false)
+	case r.State == AcceptWait:
+		f.claimed, f.maybe = false, false
+		t.wait(now, f, r.Wait)
+	case r.State == AcceptStale:
+		f.claimed, f.maybe, f.slow = false, false, true
+		t.claim(f)
+	default:
+		t.fail(now, f, &run.RefusedError{Reason: run.ErrOverloaded, Part: "buffer", RetryAfter: r.Wait}, false)
+	}
+}
+
+// bound goes on with a key that a run in the buffer holds. While that run is
+// queued nothing can have happened to it; once it is on its way to Postgres,
+// Postgres has to be asked.
+func (t *Table[T]) bound(f *flight[T], h Holder, queued bool) {
+	if queued {
+		t.answerAll(f, h, false)
+		t.end(f)
+		return
+	}
+	f.holder = h
+	t.check(f, h.ID, true)
+}
+
+func (t *Table[T]) check(f *flight[T], candidate run.ID, buffered bool) {
+	f.candidate, f.candidateIn = candidate, buffered
+	t.post(f, checking, Request{Verb: CheckHolder, Environment: f.leader.Snapshot.Trigger.Environment, Run: candidate})
+}
+
+func (t *Table[T]) wait(now time.Time, f *flight[T], left time.Duration) {
+	f.state = waiting
+	f.wakeAt = now.Add(min(left, t.cfg.Poll))
+	t.timed[f.Flight] = f
 }
 
 // Published takes the reply to a Publish.
@@ -304,7 +433,7 @@ func (t *Table[T]) Tick(now time.Time) {
 			if !now.Before(f.wakeAt) {
 				t.forget(f)
 			}
-		case f.claimed && f.state == settling:
+		case f.claimed && (f.state == settling || f.state == looking || f.state == accepting):
 			if !now.Before(f.renewAt) {
 				f.renewAt = now.Add(t.cfg.ClaimTTL / 3)
 				t.request(f, Request{Verb: Renew})
@@ -363,33 +492,67 @@ func (t *Table[T]) current(ref Ref, want state) *flight[T] {
 func (t *Table[T]) begin(f *flight[T]) {
 	f.maybe = f.maybe || f.claimed // until the claim store has said otherwise
 	f.observed, f.provisional, f.claimed, f.accepted = run.ID{}, false, false, 0
-	if f.claims {
-		t.claim(f)
-	} else {
+	f.slow, f.diverted, f.since, f.seen = false, false, Moment{}, Seen{}
+	switch {
+	case !f.keyed && f.claims && t.cfg.Gate.Peek(f.leader.Snapshot):
+		t.accept(f)
+	case !f.keyed || !f.claims:
 		t.settle(f)
+	case !f.maybe && t.cfg.Gate.Peek(f.leader.Snapshot) && t.sinceReceived(f):
+		t.look(f)
+	default:
+		t.claim(f)
 	}
+}
+
+// sinceReceived takes the moment that fences an accept without a claim. It must
+// have been received before Postgres is asked.
+func (t *Table[T]) sinceReceived(f *flight[T]) (ok bool) {
+	f.since, ok = t.cfg.Gate.Since()
+	return ok
+}
+
+func (t *Table[T]) look(f *flight[T]) {
+	if t.cfg.Gate.Blind() {
+		f.seen, f.provisional = Seen{Skipped: true}, true
+		t.accept(f)
+		return
+	}
+	t.post(f, looking, Request{Verb: Look, Environment: f.leader.Snapshot.Trigger.Environment})
+}
+
+func (t *Table[T]) accept(f *flight[T]) {
+	t.elect(f)
+	t.post(f, accepting, Request{
+		Verb: Accept, Snapshot: f.leader.Snapshot, Claimed: f.claimed || f.maybe, Since: f.since, Seen: f.seen,
+	})
 }
 
 func (t *Table[T]) claim(f *flight[T]) {
 	t.post(f, claiming, Request{Verb: Claim, Observed: f.observed})
 }
 
-// settle posts the leader's snapshot. If the leader has left before its
-// snapshot was ever posted, a caller that is still there leads instead.
+// settle posts the leader's snapshot to Postgres.
 func (t *Table[T]) settle(f *flight[T]) {
-	if t.callers[f.leader.Ticket] != f {
+	t.elect(f)
+	f.leader.Snapshot.Accept(f.accepted)
+	t.post(f, settling, Request{Verb: Settle, Snapshot: f.leader.Snapshot})
+}
+
+// elect makes sure of a leader whose snapshot can be written: if the leader has
+// left before its snapshot was ever posted, a caller that is still there leads
+// instead. An id, once minted, stays with its snapshot.
+func (t *Table[T]) elect(f *flight[T]) {
+	if f.leader.Snapshot.ID.IsZero() && t.callers[f.leader.Ticket] != f {
 		if len(f.cohort) > 0 {
 			f.leader = f.cohort[0]
 		} else if len(f.late) > 0 {
 			f.leader = f.late[0]
 		}
 	}
-	s := f.leader.Snapshot
-	if s.ID.IsZero() {
+	if s := f.leader.Snapshot; s.ID.IsZero() {
 		s.ID = t.cfg.NewID(f.partition)
 	}
-	s.Accept(f.accepted)
-	t.post(f, settling, Request{Verb: Settle, Snapshot: s})
 }
 
 // post makes r the request under way: whoever has arrived until now may be
@@ -495,13 +658,17 @@ func (t *Table[T]) answerAll(f *flight[T], h Holder, created bool) {
 	if f.provisional {
 		identity = run.Provisional
 	}
+	state := run.Materialised
+	if h.Buffered {
+		state = run.Buffered
+	}
 	for _, c := range f.cohort {
 		s := c.Snapshot
 		// A repeat of one transport request is the same call, not a later one.
 		same := s.Key.Kind == run.KindRequest || (!s.RequestHash.IsZero() && s.RequestHash == h.RequestHash)
 		mine := created && c.Ticket == f.leader.Ticket
 		t.answer(Answer[T]{Ticket: c.Ticket, Result: run.NewResult(run.Answer{
-			ID: h.ID, Canonical: h.Canonical, AcceptedAt: h.AcceptedAt, Identity: identity,
+			ID: h.ID, Canonical: h.Canonical, AcceptedAt: h.AcceptedAt, Identity: identity, State: state,
 			Cached: !mine && !same, PayloadMatch: s.PayloadHash == h.PayloadHash,
 		})})
 	}
