@@ -39,7 +39,9 @@
 //   - checked: the run was still the holder when Postgres read it;
 //   - published: the claim was still ours, hence no reset came between the
 //     settle and the publish. (A run that its worker fails in that instant may
-//     still be answered to a caller that came in that instant.)
+//     still be answered to a caller that came in that instant.) It is no answer
+//     once the reply to a claim with this token was lost: that claim may have
+//     landed after the reset.
 //
 // So per key the answers are linearizable with resets and expiries, a burst
 // that arrives while its claim and settle are under way costs three store calls
@@ -54,7 +56,8 @@
 // A settle whose outcome is unknown fails the cohort with a retryable error and
 // never releases the claim, because the write may still land: the flight's token
 // is kept until the claim has run out, so that a retry on this node re-enters
-// its own claim instead of waiting for itself. A node that dies leaves a claim
+// its own claim instead of waiting for itself. So it is when nobody knows
+// whether a run was published. A node that dies leaves a claim
 // that expires, and at most a committed run that nobody was told of: the next
 // trigger of the key finds it in the slot.
 package shard

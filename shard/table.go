@@ -77,6 +77,7 @@ type flight[T comparable] struct {
 	claimed     bool      // the claim is ours as far as we know
 	maybe       bool      // the claim may be ours: the reply to its claim, settle or publish was lost
 	unsettled   bool      // a settle under this token may still land: the claim is never released
+	stray       bool      // a claim under this token may land at any time: that it is ours proves nothing of before
 	renewAt     time.Time // while claimed
 	woken       bool      // a wake-up came while the claim was under way
 	wakeAt      time.Time // waiting: look again; publishing and idle: the claim has run out
@@ -200,6 +201,7 @@ func (t *Table[T]) Claimed(now time.Time, ref Ref, r ClaimReply) {
 	case r.Err != nil:
 		// Fail open: Postgres's slot is the arbiter, and the answer says so.
 		f.claimed, f.maybe, f.provisional = false, f.maybe || r.MaybeClaimed, true
+		f.stray = f.stray || r.MaybeClaimed
 		f.accepted = 0
 		t.settle(f)
 	case r.State == Claimed:
@@ -386,7 +388,7 @@ func (t *Table[T]) Published(ref Ref, r PublishReply) {
 		t.keep(f)
 	case r.Err != nil:
 		t.again(f) // the claim may still be ours: go in with the same token
-	case r.Done:
+	case r.Done && !f.stray:
 		t.answerAll(f, f.holder, false)
 		t.end(f)
 	default:
@@ -454,11 +456,14 @@ func (t *Table[T]) Fail(ref Ref, err error) {
 	}
 }
 
-// FailCaller ends the flight that the caller is in, as [Table.Fail] does.
-func (t *Table[T]) FailCaller(ticket T, err error) {
-	if f := t.callers[ticket]; f != nil {
+// FailCaller ends the flight that the caller is in, as [Table.Fail] does. It
+// reports whether there was one: if not, the caller will not be answered.
+func (t *Table[T]) FailCaller(ticket T, err error) bool {
+	f := t.callers[ticket]
+	if f != nil {
 		t.Fail(f.Ref, err)
 	}
+	return f != nil
 }
 
 // FailAll ends every flight, as [Table.Fail] does.
@@ -606,7 +611,7 @@ func (t *Table[T]) keep(f *flight[T]) {
 // end closes a passage whose claim is no longer ours; whoever is left starts
 // the next one, with a token of its own.
 func (t *Table[T]) end(f *flight[T]) {
-	f.claimed, f.maybe, f.unsettled = false, false, false
+	f.claimed, f.maybe, f.unsettled, f.stray = false, false, false, false
 	if f.keyed && len(f.cohort)+len(f.late) > 0 {
 		f.token = t.cfg.NewToken()
 	}

@@ -227,7 +227,7 @@ func flagNamed(err error) error {
 		"Shards": "shards", "ClaimTTL": "claim-ttl", "WaitBudget": "wait-budget",
 		"PostgresConns": "postgres-conns", "MaxCallers": "max-callers", "MaxBytes": "max-bytes",
 	} {
-		if strings.Contains(err.Error(), "Config."+field+" ") {
+		if _, after, found := strings.Cut(err.Error(), "Config."+field); found && strings.ContainsAny(after[:min(1, len(after))], " :") {
 			return fmt.Errorf("-%s: %w", name, err)
 		}
 	}

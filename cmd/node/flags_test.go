@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"net"
 	"os"
@@ -188,6 +189,22 @@ func FuzzParseConfig(f *testing.F) {
 		// Whatever the file holds, it is read or refused.
 		_ = parseConfig(strings.NewReader(text), func(name, value string) error { return s.serve.Set(name, value) })
 	})
+}
+
+// The engine's errors name fields; a user knows flags.
+func TestFlagNamed(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"mollifier: Config.Partitions: disagrees":        "-partitions: ",
+		"mollifier: Config.Postgres must be a URL":       "-postgres: ",
+		"mollifier: Config.PostgresConns must be 4 to 8": "-postgres-conns: ",
+		"mollifier: open Redis: no":                      "mollifier: open Redis",
+		"mollifier: Config.Redis":                        "mollifier: Config.Redis",
+	} {
+		if got := flagNamed(errors.New(text)).Error(); !strings.HasPrefix(got, want) {
+			t.Errorf("%q becomes %q, want %q in front", text, got, want)
+		}
+	}
 }
 
 func TestQuoteShell(t *testing.T) {

@@ -35,11 +35,8 @@ func listen(ctx context.Context, flagName, address string) (*front, error) {
 func (f *front) url() string {
 	address := f.listener.Addr().(*net.TCPAddr)
 	host := address.IP.String()
-	if address.IP.IsUnspecified() {
+	if address.IP.IsUnspecified() { // also when written [::]: it takes both families
 		host = "127.0.0.1"
-		if address.IP.To4() == nil {
-			host = "::1"
-		}
 	}
 	return "http://" + net.JoinHostPort(host, fmt.Sprint(address.Port))
 }

@@ -18,7 +18,7 @@ func welcome(w io.Writer, program string, data string, n devstack.Info) {
 		fmt.Fprintf(w, "\n  For workers, counters, profiles (no authentication): %s\n", n.Admin)
 	}
 	if len(n.Environments) == 0 {
-		fmt.Fprintf(w, "\n  Environments and their keys: %s env list, %s env add\n\n", program, program)
+		fmt.Fprintf(w, "\n  Environments: %s env list -data %s\n\n", program, quoteShell(data))
 		return
 	}
 	fmt.Fprintf(w, "\n  Environments and their API keys (also in %s, with the stores' addresses):\n", filepath.Join(data, devstack.InfoFile))

@@ -161,6 +161,15 @@ func TestPrivateStoreDies(t *testing.T) {
 	if again.ID != one.ID {
 		t.Errorf("the key has run %s, not %s, after its store was started again", again.ID, one.ID)
 	}
+
+	if err := syscall.Kill(after.Postgres.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	node.waitOut(t, node.stderr, "store=postgres")
+	if again := persist(t, c, after.HTTP, key, "order-1"); again.ID != one.ID {
+		t.Errorf("the key has run %s, not %s, after Postgres was started again", again.ID, one.ID)
+	}
+	persist(t, c, after.HTTP, key, "order-2")
 	node.stop(t)
 }
 

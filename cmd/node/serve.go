@@ -89,7 +89,7 @@ func (n *node) start(ctx context.Context) (info devstack.Info, err error) {
 		return info, err
 	}
 	if err := schema.Migrate(ctx, n.stores.postgres); err != nil {
-		return info, err
+		return info, fmt.Errorf("-postgres: %w", err)
 	}
 	if err := n.openTenants(ctx); err != nil {
 		return info, explainTenant(err)

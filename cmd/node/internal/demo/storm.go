@@ -44,7 +44,7 @@ type storm struct {
 
 	acks    []ack
 	retries atomic.Int64
-	done    atomic.Int64
+	done    atomic.Int64            // acknowledged
 	latency *hdrhistogram.Histogram // microseconds from first try to acknowledgement
 	took    time.Duration
 }
@@ -76,8 +76,8 @@ func (s *storm) run(ctx context.Context) {
 				if s.acks[i].err == nil {
 					// An impossible latency can only be one that is too long.
 					_ = own.RecordValue(min(time.Since(began), maxLatency).Microseconds())
+					s.done.Add(1)
 				}
-				s.done.Add(1)
 			}
 			merge.Lock()
 			defer merge.Unlock()

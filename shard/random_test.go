@@ -1,0 +1,641 @@
+package shard
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/e0ff5a15/mollifier/run"
+)
+
+// TestRandom lets several tables share the model of the stores while requests,
+// replies, wake-ups, resets, failures and time come in any order, and holds the
+// tables to what the package promises.
+func TestRandom(t *testing.T) {
+	t.Parallel()
+	t.Run("nothing fails", func(t *testing.T) {
+		t.Parallel()
+		rapid.Check(t, func(t *rapid.T) { explore(t, false) })
+	})
+	t.Run("anything fails", func(t *testing.T) {
+		t.Parallel()
+		rapid.Check(t, func(t *rapid.T) { explore(t, true) })
+	})
+}
+
+const (
+	claimTTL   = 9 * time.Second
+	waitBudget = 5 * time.Second
+	poll       = time.Second
+)
+
+// client is one caller and what it was told.
+type client struct {
+	Caller[int]
+	node     int
+	key      int // 0: none
+	arrived  int // step
+	poison   bool
+	left     bool
+	answered int
+}
+
+// sent is one request on its way: it is executed, then its reply delivered.
+type sent struct {
+	Request
+	node     int
+	at       int           // step in which it was posted
+	snapshot *run.Snapshot // a copy of what is to be settled, as it was posted
+	owner    *client       // of the snapshot
+	landed   int           // step in which it was executed; 0: not yet
+	lost     bool          // its reply was an error already: it only has to land
+	claim    ClaimReply
+	settle   SettleReply
+	check    CheckReply
+	publish  PublishReply
+}
+
+type resetting struct {
+	hash  run.Hash
+	cut   run.Instant
+	run   *modelRun
+	begun bool
+}
+
+type world struct {
+	*rapid.T
+	*stores
+	faults  bool
+	nodes   []*Table[int]
+	clients []*client
+	wire    []*sent // posted, not yet delivered
+	past    []*sent // delivered: may be delivered again
+	resets  []*resetting
+	minted  uint64
+	wakesTo [][]run.Hash // per node
+
+	owners    map[*run.Snapshot]*client
+	settled   map[run.ID]bool      // snapshots posted, each once
+	flightOf  map[Token][2]uint64  // node and flight of a token
+	unsettled map[Token]bool       // a settle under it may still land
+	given     map[Token]bool       // released, failed or of unknown fate: may be waited for
+	fresh     map[run.ID][]*client // told that the run is new
+	posted    map[sentKey]*sent
+	calls     int
+}
+
+type sentKey struct {
+	node int
+	ref  Ref
+}
+
+// The keys: 0 is none, the last makes no claims.
+const keyCount = 4
+
+func explore(t *rapid.T, faults bool) {
+	w := &world{
+		T: t, faults: faults, stores: newStores(claimTTL),
+		owners: map[*run.Snapshot]*client{}, settled: map[run.ID]bool{}, flightOf: map[Token][2]uint64{},
+		unsettled: map[Token]bool{}, given: map[Token]bool{}, fresh: map[run.ID][]*client{}, posted: map[sentKey]*sent{},
+	}
+	for range rapid.IntRange(1, 3).Draw(t, "nodes") {
+		w.nodes = append(w.nodes, NewTable[int](Config{
+			ClaimTTL: claimTTL, WaitBudget: waitBudget, Poll: poll, NewToken: w.token, NewID: w.id,
+		}))
+	}
+	w.wakesTo = make([][]run.Hash, len(w.nodes))
+	actions := map[string]func(*rapid.T){
+		"arrive": w.arrive, "arrive again": w.arrive, "leave": w.leave,
+		"execute": w.executeAny, "execute more": w.executeAny, "deliver": w.deliverAny, "deliver more": w.deliverAny,
+		"deliver again": w.deliverAgain, "wake": w.wakeAny, "pass time": w.passTime, "tick": w.tickAny,
+		"reset": w.reset, "fail run": w.failRun,
+		"": func(*rapid.T) { w.check() },
+	}
+	if faults {
+		actions["lose"] = w.lose
+		actions["fail flight"] = w.failFlight
+	}
+	t.Repeat(actions)
+	w.drain()
+}
+
+func (w *world) token() Token {
+	w.minted++
+	var tok Token
+	binary.BigEndian.PutUint64(tok[:], w.minted)
+	return tok
+}
+
+func (w *world) id(int) run.ID {
+	w.minted++
+	return mustID(fmt.Sprintf("run-%d", w.minted))
+}
+
+func (w *world) arrive(t *rapid.T) {
+	key := rapid.SampledFrom([]int{1, 1, 1, 2, 3, 0}).Draw(t, "key")
+	trigger := run.Trigger{
+		Organisation: "org", Environment: "env", Task: "task",
+		Payload: []byte(rapid.SampledFrom([]string{"x", "y"}).Draw(t, "payload")),
+		KeyTTL:  rapid.SampledFrom([]time.Duration{0, time.Second, 4 * time.Second}).Draw(t, "ttl"),
+	}
+	if key != 0 {
+		trigger.IdempotencyKey = fmt.Sprint("key", key)
+		trigger.RequestKey = rapid.SampledFrom([]string{"", "", "q1", "q2"}).Draw(t, "request")
+	}
+	k := trigger.Key()
+	var hash run.Hash
+	if key != 0 {
+		hash = k.Hash()
+	}
+	s := run.NewSnapshot(run.ID{}, k, hash, trigger)
+	c := &client{
+		node: rapid.IntRange(0, len(w.nodes)-1).Draw(t, "node"), key: key,
+		poison: rapid.IntRange(0, 9).Draw(t, "poison") == 0,
+		Caller: Caller[int]{
+			Ticket: len(w.clients), Snapshot: &s, Claims: key != keyCount-1, Arrived: w.now.Time(),
+		},
+	}
+	w.step++
+	c.arrived = w.step
+	w.clients = append(w.clients, c)
+	w.owners[&s] = c
+	w.nodes[c.node].Arrive(c.Caller)
+	w.take(c.node, nil)
+}
+
+func (w *world) leave(t *rapid.T) {
+	c := pick(t, w.clients, func(c *client) bool { return !c.left && c.answered == 0 })
+	w.nodes[c.node].Leave(c.Ticket)
+	c.left = true
+	w.take(c.node, nil)
+}
+
+// pick draws one of those that are fit; if there is none, the action is skipped.
+func pick[E any](t *rapid.T, list []E, fit func(E) bool) E {
+	var of []int
+	for i, e := range list {
+		if fit(e) {
+			of = append(of, i)
+		}
+	}
+	if len(of) == 0 {
+		t.Skip("nothing to pick")
+	}
+	return list[of[rapid.IntRange(0, len(of)-1).Draw(t, "pick")]]
+}
+
+func (w *world) executeAny(t *rapid.T) {
+	w.execute(pick(t, w.wire, func(s *sent) bool { return s.landed == 0 }))
+}
+
+func (w *world) execute(s *sent) {
+	w.step++
+	s.landed = w.step
+	k := w.keys[s.Hash]
+	switch s.Verb {
+	case Claim:
+		s.claim = w.claim(s.Request)
+		// A node must not wait for a claim that it made itself and still stands by.
+		if s.claim.State == Pending && w.nodes[s.node].current(s.Ref, claiming) != nil {
+			owner := w.flightOf[k.token]
+			if owner[0] == uint64(s.node) && !w.given[k.token] {
+				w.Fatalf("node %d waits for its own claim: flight %d for flight %d", s.node, s.Ref.Flight, owner[1])
+			}
+		}
+	case Publish:
+		s.publish = w.stores.publish(s.Request)
+	case Release:
+		w.release(s.Request)
+	case Renew:
+		w.renew(s.Request)
+	case Settle:
+		s.settle = w.settle(*s.snapshot, !s.snapshot.Key.IsZero(), s.owner.poison)
+	case CheckHolder:
+		s.check = w.stores.check(s.Request)
+	}
+	for _, h := range w.wakes {
+		for n := range w.wakesTo {
+			w.wakesTo[n] = append(w.wakesTo[n], h)
+		}
+	}
+	w.wakes = nil
+	if s.Verb == Release || s.Verb == Renew || s.lost {
+		w.gone(s)
+	}
+}
+
+func (w *world) gone(s *sent) {
+	i := slices.Index(w.wire, s)
+	w.wire = slices.Delete(w.wire, i, i+1)
+}
+
+func (w *world) deliverAny(t *rapid.T) {
+	w.deliver(pick(t, w.wire, func(s *sent) bool { return s.landed != 0 }))
+}
+
+func (w *world) deliver(s *sent) {
+	w.gone(s)
+	w.past = append(w.past, s)
+	w.hand(s)
+	w.take(s.node, s)
+	if s.Verb == Settle && s.settle.Created && s.settle.Err == nil {
+		if c := s.owner; !c.left && !slices.Contains(w.fresh[s.settle.Holder.ID], c) && c.answered == 0 {
+			w.Fatalf("the caller whose run was created was not told: %v", c.Ticket)
+		}
+	}
+}
+
+func (w *world) hand(s *sent) {
+	table, now := w.nodes[s.node], w.now.Time()
+	w.step++
+	switch s.Verb {
+	case Claim:
+		table.Claimed(now, s.Ref, s.claim)
+	case Publish:
+		table.Published(s.Ref, s.publish)
+	case Settle:
+		table.Settled(now, s.Ref, s.settle)
+	case CheckHolder:
+		table.Checked(s.Ref, s.check)
+	}
+}
+
+// deliverAgain hands over a reply for a second time: nothing may come of it.
+func (w *world) deliverAgain(t *rapid.T) {
+	s := pick(t, w.past, func(*sent) bool { return true })
+	w.hand(s)
+	if requests, answers := w.nodes[s.node].Take(); len(requests)+len(answers) > 0 {
+		w.Fatalf("a stale reply left %v and %v", requests, answers)
+	}
+}
+
+// lose answers a request with an error; it was never sent, or has been
+// executed, or will be yet.
+func (w *world) lose(t *rapid.T) {
+	s := pick(t, w.wire, func(s *sent) bool { return !s.lost })
+	fate := rapid.SampledFrom([]string{"not sent", "executed", "late"}).Draw(t, "fate")
+	if s.landed != 0 {
+		fate = "executed"
+	}
+	if fate == "executed" && s.landed == 0 {
+		w.execute(s)
+	}
+	reply := *s
+	unknown := fate != "not sent" || rapid.Bool().Draw(t, "nobody knows")
+	switch s.Verb {
+	case Claim:
+		reply.claim = ClaimReply{Err: errStore, MaybeClaimed: unknown}
+		w.given[s.Token] = w.given[s.Token] || fate == "late" // it may land when it is no longer reckoned with
+	case Publish:
+		reply.publish = PublishReply{Err: errStore}
+	case Settle:
+		reply.settle = SettleReply{Err: errStore, Unknown: unknown}
+		w.unsettled[s.Token] = w.unsettled[s.Token] || unknown
+	case CheckHolder:
+		reply.check = CheckReply{Err: errStore}
+	case Release, Renew:
+		if slices.Contains(w.wire, s) {
+			w.gone(s)
+		}
+		return
+	}
+	if fate == "late" {
+		s.lost = true
+	} else {
+		w.gone(s)
+	}
+	w.past = append(w.past, &reply)
+	w.hand(&reply)
+	w.take(s.node, &reply)
+}
+
+func (w *world) failFlight(t *rapid.T) {
+	c := pick(t, w.clients, func(c *client) bool { return !c.left && c.answered == 0 })
+	table := w.nodes[c.node]
+	f := table.callers[c.Ticket]
+	w.given[f.token] = true
+	if rapid.Bool().Draw(t, "by ref") {
+		table.Fail(f.Ref, errPanicked)
+	} else {
+		table.FailCaller(c.Ticket, errPanicked)
+	}
+	if c.take(w); c.answered == 0 {
+		w.Fatalf("a failed flight left caller %d alone", c.Ticket)
+	}
+}
+
+func (c *client) take(w *world) { w.take(c.node, nil) }
+
+func (w *world) wakeAny(t *rapid.T) {
+	n := rapid.IntRange(0, len(w.nodes)-1).Draw(t, "node")
+	if len(w.wakesTo[n]) == 0 {
+		t.Skip("no wake-up")
+	}
+	h := w.wakesTo[n][0]
+	w.wakesTo[n] = w.wakesTo[n][1:]
+	if w.faults && rapid.Bool().Draw(t, "lost") {
+		return
+	}
+	w.nodes[n].Wake(h)
+	w.take(n, nil)
+}
+
+func (w *world) passTime(t *rapid.T) {
+	w.now += run.Instant(rapid.SampledFrom([]int{1, 1000, 300_000, 2_000_000, 6_000_000}).Draw(t, "us"))
+}
+
+func (w *world) tickAny(t *rapid.T) { w.tick(rapid.IntRange(0, len(w.nodes)-1).Draw(t, "node")) }
+
+func (w *world) tick(n int) {
+	w.step++
+	for _, f := range w.nodes[n].flights {
+		// A token that is forgotten because its time is up may be met again for
+		// as long as its claim's reply was under way.
+		if f.state == idle && !w.now.Time().Before(f.wakeAt) {
+			w.given[f.token] = true
+		}
+	}
+	w.nodes[n].Tick(w.now.Time())
+	w.take(n, nil)
+}
+
+func (w *world) key(t *rapid.T) run.Hash {
+	return hashOf(fmt.Sprint("key", rapid.IntRange(1, keyCount-1).Draw(t, "key")), run.KindIdempotency)
+}
+
+// reset takes the next step of a reset: the cut, the slot, then the claim.
+func (w *world) reset(t *rapid.T) {
+	w.step++
+	if len(w.resets) == 0 || rapid.IntRange(0, 3).Draw(t, "another") == 0 {
+		h := w.key(t)
+		cut := w.now
+		if k := w.record(h); k.state != 'f' {
+			cut = max(cut, k.acc+1)
+		} else {
+			cut = max(cut, k.acc)
+		}
+		w.resets = append(w.resets, &resetting{hash: h, cut: cut})
+		return
+	}
+	r := w.resets[rapid.IntRange(0, len(w.resets)-1).Draw(t, "which")]
+	if !r.begun {
+		r.begun = true
+		if sl := w.slot(r.hash); sl.holder != nil {
+			r.cut = max(r.cut, sl.holder.AcceptedAt+1)
+		}
+		r.run = w.clear(r.hash, r.cut)
+		return
+	}
+	w.cut(r.hash, r.cut)
+	for _, h := range w.wakes {
+		for n := range w.wakesTo {
+			w.wakesTo[n] = append(w.wakesTo[n], h)
+		}
+	}
+	w.wakes = nil
+	if r.run != nil && r.run.reset == 0 {
+		r.run.reset = w.step
+	}
+	w.resets = slices.DeleteFunc(w.resets, func(x *resetting) bool { return x == r })
+}
+
+func (w *world) failRun(t *rapid.T) {
+	w.step++
+	w.clear(w.key(t), w.now)
+}
+
+// take carries out what the table has left; cause is the reply that it took.
+func (w *world) take(node int, cause *sent) {
+	requests, answers := w.nodes[node].Take()
+	w.step++
+	for _, r := range requests {
+		w.post(node, r)
+	}
+	for _, a := range answers {
+		w.answer(node, cause, a)
+	}
+}
+
+func (w *world) post(node int, r Request) {
+	s := &sent{Request: r, node: node, at: w.step}
+	w.calls++
+	if r.Verb != Release && r.Verb != Renew {
+		k := sentKey{node, r.Ref}
+		if w.posted[k] != nil {
+			w.Fatalf("two requests under one ref: %v and %v", w.posted[k].Verb, r.Verb)
+		}
+		w.posted[k] = s
+	}
+	switch r.Verb {
+	case Claim:
+		if of, ok := w.flightOf[r.Token]; ok && of != [2]uint64{uint64(node), r.Ref.Flight} {
+			w.Fatalf("flight %d claims with the token of %v", r.Ref.Flight, of)
+		}
+		w.flightOf[r.Token] = [2]uint64{uint64(node), r.Ref.Flight}
+	case Release:
+		if w.unsettled[r.Token] {
+			w.Fatalf("released although a write may still land: flight %d", r.Ref.Flight)
+		}
+		w.given[r.Token] = true
+	case Settle:
+		if w.settled[r.Snapshot.ID] {
+			w.Fatalf("%s posted twice", r.Snapshot.ID)
+		}
+		w.settled[r.Snapshot.ID] = true
+		snapshot := *r.Snapshot
+		s.snapshot, s.owner = &snapshot, w.owners[r.Snapshot]
+	}
+	w.wire = append(w.wire, s)
+}
+
+// answer holds one answer to the promises of the package.
+func (w *world) answer(node int, cause *sent, a Answer[int]) {
+	c := w.clients[a.Ticket]
+	c.answered++
+	switch {
+	case c.answered > 1 || c.left:
+		w.Fatalf("caller %d answered %d times, left: %t", a.Ticket, c.answered, c.left)
+	case c.node != node:
+		w.Fatalf("caller %d answered by another node", a.Ticket)
+	case a.Err != nil:
+		return
+	case cause == nil:
+		w.Fatalf("caller %d answered without a reply", a.Ticket)
+	case cause.at < c.arrived:
+		w.Fatalf("caller %d answered from a %v that was posted before it came", a.Ticket, cause.Verb)
+	}
+	m := w.byID[a.Result.ID()]
+	if m == nil || m.hash != c.Snapshot.Hash {
+		w.Fatalf("caller %d answered %s, which is not of its key", a.Ticket, a.Result.ID())
+	}
+	w.live(c, cause, m)
+	w.identity(cause, a.Result)
+	if !a.Result.Cached() {
+		w.fresh[m.ID] = append(w.fresh[m.ID], c)
+	}
+	if a.Result.PayloadMatch() != (m.PayloadHash == c.Snapshot.PayloadHash || !a.Result.Cached()) {
+		w.Fatalf("caller %d: payload match %t", a.Ticket, a.Result.PayloadMatch())
+	}
+}
+
+// live: the run held the key at some instant between the caller's arrival and
+// its answer.
+func (w *world) live(c *client, cause *sent, m *modelRun) {
+	if c.key == 0 {
+		if w.owners[c.Snapshot].Snapshot.ID != m.ID {
+			w.Fatalf("keyless caller %d answered another's run", c.Ticket)
+		}
+		return
+	}
+	ended := m.ended
+	if cause.Verb == Publish {
+		// The instant between a settle and its publish: only a completed reset counts.
+		ended = m.reset
+	}
+	if ended != 0 && ended < c.arrived {
+		w.Fatalf("caller %d came in step %d and was answered from a %v with %s, over since step %d",
+			c.Ticket, c.arrived, cause.Verb, m.ID, ended)
+	}
+}
+
+// identity: provisional if and only if the claim store was not asked.
+func (w *world) identity(cause *sent, r run.Result) {
+	settle := cause
+	if cause.Verb == Publish {
+		settle = w.posted[sentKey{cause.node, Ref{cause.Ref.Flight, cause.Ref.Post - 1}}]
+	}
+	want := run.Confirmed
+	if settle.Verb == Settle && settle.owner.Claims && settle.snapshot.AcceptedAt == 0 && settle.owner.key != 0 {
+		want = run.Provisional
+	}
+	if r.Identity() != want {
+		w.Fatalf("flight %d answered %s from a %v", cause.Ref.Flight, r.Identity(), cause.Verb)
+	}
+}
+
+// check holds the tables to their own structure.
+func (w *world) check() {
+	for n, t := range w.nodes {
+		keyed, callers := 0, 0
+		for _, f := range t.flights {
+			if f.keyed {
+				keyed++
+				if t.keys[f.hash] != f {
+					w.Fatalf("node %d: flight %d is not the one of its key", n, f.Flight)
+				}
+			}
+			for _, c := range slices.Concat(f.cohort, f.late) {
+				callers++
+				if t.callers[c.Ticket] != f {
+					w.Fatalf("node %d: caller %d is not known to be in flight %d", n, c.Ticket, f.Flight)
+				}
+			}
+			if (f.state == waiting || f.state == idle) && t.timed[f.Flight] != f {
+				w.Fatalf("node %d: flight %d is %v, and nothing will end that", n, f.Flight, f.state)
+			}
+		}
+		for id, f := range t.timed {
+			if t.flights[id] != f {
+				w.Fatalf("node %d: flight %d has ended and is still timed", n, id)
+			}
+		}
+		if keyed != len(t.keys) || callers != len(t.callers) {
+			w.Fatalf("node %d: %d keyed flights of %d keys, %d callers of %d", n, keyed, len(t.keys), callers, len(t.callers))
+		}
+	}
+	for id, told := range w.fresh {
+		for _, c := range told {
+			same := c.Snapshot.RequestHash == w.byID[id].RequestHash && !c.Snapshot.RequestHash.IsZero()
+			if !same && c.Snapshot.ID != id {
+				w.Fatalf("caller %d was told that %s is new", c.Ticket, id)
+			}
+		}
+	}
+}
+
+// drain lets everything come to its end: nothing fails any more.
+func (w *world) drain() {
+	for round := 0; ; round++ {
+		for len(w.wire) > 0 {
+			s := w.wire[0]
+			if s.landed == 0 {
+				w.execute(s)
+			}
+			if slices.Contains(w.wire, s) {
+				w.deliver(s)
+			}
+		}
+		busy := false
+		for n, t := range w.nodes {
+			busy = busy || t.Timed() || len(t.flights) > 0
+			w.tick(n)
+		}
+		if !busy && len(w.wire) == 0 {
+			break
+		}
+		if round > 100 {
+			w.Fatalf("the tables do not come to rest")
+		}
+		w.now += 400_000
+	}
+	w.check()
+	for n, t := range w.nodes {
+		if len(t.flights)+len(t.keys)+len(t.timed)+len(t.callers)+t.Flights() > 0 {
+			w.Fatalf("node %d: the table is not empty", n)
+		}
+	}
+	for _, c := range w.clients {
+		if c.answered == 0 && !c.left {
+			w.Fatalf("caller %d was never answered", c.Ticket)
+		}
+	}
+	if !w.faults {
+		for h, k := range w.keys {
+			if k.state == 'p' {
+				w.Fatalf("a claim on %s was left behind", h)
+			}
+		}
+	}
+}
+
+// TestBurstCost: whoever comes before the settle is posted shares three calls.
+func TestBurstCost(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 40).Draw(t, "callers")
+		before := rapid.IntRange(1, n).Draw(t, "before the claim lands")
+		w := &world{
+			T: t, stores: newStores(claimTTL),
+			owners: map[*run.Snapshot]*client{}, settled: map[run.ID]bool{}, flightOf: map[Token][2]uint64{},
+			fresh: map[run.ID][]*client{}, posted: map[sentKey]*sent{}, wakesTo: make([][]run.Hash, 1),
+		}
+		w.nodes = []*Table[int]{NewTable[int](Config{
+			ClaimTTL: claimTTL, WaitBudget: waitBudget, Poll: poll, NewToken: w.token, NewID: w.id,
+		})}
+		for i := range n {
+			if i == before {
+				w.execute(w.wire[0])
+			}
+			trigger := run.Trigger{Environment: "env", Task: "task", IdempotencyKey: "key"}
+			s := run.NewSnapshot(run.ID{}, trigger.Key(), trigger.Key().Hash(), trigger)
+			c := &client{key: 1, arrived: w.step, Caller: Caller[int]{Ticket: i, Snapshot: &s, Claims: true, Arrived: w.now.Time()}}
+			w.clients = append(w.clients, c)
+			w.owners[&s] = c
+			w.nodes[0].Arrive(c.Caller)
+			w.take(0, nil)
+		}
+		w.drain()
+		if w.calls > 3 || len(w.byID) != 1 {
+			t.Fatalf("%d callers took %d calls and made %d runs", n, w.calls, len(w.byID))
+		}
+		for id, told := range w.fresh {
+			if len(told) != 1 {
+				t.Fatalf("%d callers were told that %s is new", len(told), id)
+			}
+		}
+	})
+}

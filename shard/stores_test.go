@@ -1,0 +1,205 @@
+package shard
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/e0ff5a15/mollifier/run"
+)
+
+// stores is a model of both stores, for one clock: what the claim store keeps
+// of each key, and which run holds each key's slot in Postgres. It is naive on
+// purpose: what it does not say, the table may not rely on.
+type stores struct {
+	now   run.Instant
+	step  int // counts what happens; "before" and "after" below are by it
+	ttl   time.Duration
+	keys  map[run.Hash]*record
+	slots map[run.Hash]*slot
+	byID  map[run.ID]*modelRun
+	wakes []run.Hash // announced, not yet delivered
+}
+
+// record is what the claim store keeps of a key.
+type record struct {
+	state    byte // 'p' pending, 'r' resolved, 'f' floor only
+	token    Token
+	acc      run.Instant // of the claim or the run; with 'f' the floor
+	deadline run.Instant // or until
+	run      run.ID
+	waited   bool
+	recheck  bool
+}
+
+// slot is what Postgres keeps of a key.
+type slot struct {
+	holder *modelRun
+	floor  run.Instant
+}
+
+type modelRun struct {
+	Holder
+	hash   run.Hash
+	poison bool
+	// The run held its key from step begun until step ended (0: it still does).
+	// An expiry ends it only when another run takes its slot: a key holds its
+	// run for its TTL at least.
+	begun, ended int
+	reset        int // the step in which a reset of it was complete
+	cleared      bool
+}
+
+func newStores(ttl time.Duration) *stores {
+	return &stores{
+		now: 1_000_000, step: 1, ttl: ttl,
+		keys: map[run.Hash]*record{}, slots: map[run.Hash]*slot{}, byID: map[run.ID]*modelRun{},
+	}
+}
+
+func (s *stores) record(h run.Hash) *record {
+	if s.keys[h] == nil {
+		s.keys[h] = &record{state: 'f'}
+	}
+	return s.keys[h]
+}
+
+func (s *stores) slot(h run.Hash) *slot {
+	if s.slots[h] == nil {
+		s.slots[h] = &slot{}
+	}
+	return s.slots[h]
+}
+
+func (s *stores) claim(r Request) ClaimReply {
+	k := s.record(r.Hash)
+	deadline := s.now.Add(s.ttl)
+	least := k.acc
+	switch {
+	case k.state == 'p' && k.token == r.Token:
+		k.deadline = deadline
+		return ClaimReply{State: Claimed, AcceptedAt: k.acc}
+	case k.state == 'p' && s.now < k.deadline:
+		k.waited = true
+		return ClaimReply{State: Pending, Wait: time.Duration(k.deadline-s.now) * time.Microsecond}
+	case k.state == 'r' && s.now < k.deadline && k.run != r.Observed:
+		return ClaimReply{State: Resolved, Run: k.run}
+	case k.state != 'f':
+		least++
+	}
+	*k = record{state: 'p', token: r.Token, acc: max(s.now, least), deadline: deadline}
+	return ClaimReply{State: Claimed, AcceptedAt: k.acc}
+}
+
+func (s *stores) publish(r Request) PublishReply {
+	k := s.record(r.Hash)
+	switch {
+	case k.state == 'p' && k.token == r.Token:
+		s.announce(k, r.Hash)
+		if k.recheck && r.Found {
+			*k = record{state: 'f', acc: k.acc + 1}
+			return PublishReply{}
+		}
+		*k = record{state: 'r', run: r.Holder.ID, acc: r.Holder.AcceptedAt, deadline: r.Holder.Until}
+		return PublishReply{Done: true}
+	case k.state == 'r' && k.run == r.Holder.ID:
+		return PublishReply{Done: true}
+	}
+	return PublishReply{}
+}
+
+func (s *stores) release(r Request) {
+	if k := s.record(r.Hash); k.state == 'p' && k.token == r.Token {
+		s.announce(k, r.Hash)
+		*k = record{state: 'f', acc: k.acc + 1}
+	}
+}
+
+func (s *stores) renew(r Request) {
+	if k := s.record(r.Hash); k.state == 'p' && k.token == r.Token {
+		k.deadline = s.now.Add(s.ttl)
+	}
+}
+
+func (s *stores) announce(k *record, h run.Hash) {
+	if k.waited {
+		s.wakes = append(s.wakes, h)
+	}
+}
+
+// cut is the last part of a reset, in the claim store.
+func (s *stores) cut(h run.Hash, cut run.Instant) {
+	k := s.record(h)
+	switch {
+	case k.state == 'f':
+		k.acc = max(k.acc, cut)
+	case k.acc >= cut:
+		k.recheck = true
+	default:
+		s.announce(k, h)
+		*k = record{state: 'f', acc: cut}
+	}
+}
+
+// settle is told the snapshot as it was posted: it may land late.
+func (s *stores) settle(snap run.Snapshot, keyed, poison bool) SettleReply {
+	if m := s.byID[snap.ID]; m != nil {
+		return SettleReply{Created: true, Holder: m.Holder}
+	}
+	if poison {
+		return SettleReply{Err: errPoison, Rejected: true}
+	}
+	at := snap.AcceptedAt
+	if at == 0 {
+		at = s.now
+	}
+	if !keyed {
+		return SettleReply{Created: true, Holder: s.insert(snap, at).Holder}
+	}
+	sl := s.slot(snap.Hash)
+	at = max(at, sl.floor)
+	if h := sl.holder; h != nil && h.ended == 0 {
+		if at < h.Until {
+			return SettleReply{Holder: h.Holder}
+		}
+		h.ended = s.step
+	}
+	sl.holder = s.insert(snap, at)
+	return SettleReply{Created: true, Holder: sl.holder.Holder}
+}
+
+func (s *stores) insert(snap run.Snapshot, at run.Instant) *modelRun {
+	m := &modelRun{hash: snap.Hash, begun: s.step, Holder: Holder{
+		ID: snap.ID, Canonical: snap.ID, AcceptedAt: at, Until: at.Add(snap.Trigger.IdentityTTL()),
+		PayloadHash: snap.PayloadHash, RequestHash: snap.RequestHash,
+	}}
+	s.byID[m.ID] = m
+	return m
+}
+
+func (s *stores) check(r Request) CheckReply {
+	h := s.slot(r.Hash).holder
+	if h == nil || h.ID != r.Run || h.ended != 0 || s.now >= h.Until {
+		return CheckReply{}
+	}
+	return CheckReply{Holds: true, Holder: h.Holder}
+}
+
+// clear ends the holder's interval, if there is one, and answers it.
+func (s *stores) clear(h run.Hash, floor run.Instant) *modelRun {
+	sl := s.slot(h)
+	sl.floor = max(sl.floor, floor)
+	if m := sl.holder; m != nil && m.ended == 0 {
+		sl.floor = max(sl.floor, m.AcceptedAt+1)
+		m.ended, m.cleared = s.step, true
+		return m
+	}
+	return nil
+}
+
+func (s *stores) String() string {
+	out := ""
+	for h, k := range s.keys {
+		out += fmt.Sprintf("%.4s: %c acc=%d run=%s\n", h, k.state, k.acc, k.run)
+	}
+	return out
+}
