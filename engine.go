@@ -12,6 +12,7 @@ import (
 
 	"github.com/e0ff5a15/mollifier/actors"
 	"github.com/e0ff5a15/mollifier/claim"
+	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 	"github.com/e0ff5a15/mollifier/runstore/schema"
@@ -22,6 +23,7 @@ import (
 // use. Make one with [New] and end it with [Engine.Close].
 type Engine struct {
 	cfg    Config
+	redis  *redisdb.DB
 	claims *claim.Store
 	runs   *runstore.Store
 	shards *actors.Shards
@@ -71,13 +73,16 @@ func (e *Engine) open(ctx context.Context) (err error) {
 	if err := e.runs.Deployment(ctx, e.cfg.Partitions, shard.HashVersion); err != nil {
 		return fmt.Errorf("mollifier: Config.Partitions: %w", err)
 	}
-	if e.claims, err = claim.New(claim.Config{
+	if e.redis, err = redisdb.New(redisdb.Config{
 		URL: e.cfg.Redis, Prefix: e.cfg.Prefix, Partitions: e.cfg.Partitions,
-		TTL: e.cfg.ClaimTTL, Deadline: e.cfg.RedisDeadline, OnBreaker: e.logBreaker,
+		Deadline: e.cfg.RedisDeadline, OnBreaker: e.logBreaker,
 	}); err != nil {
 		return fmt.Errorf("mollifier: Config.Redis: %w", err)
 	}
-	if err := e.openClaims(ctx); err != nil && !errors.Is(err, run.ErrUnavailable) {
+	if e.claims, err = claim.New(e.redis, claim.Config{TTL: e.cfg.ClaimTTL}); err != nil {
+		return fmt.Errorf("mollifier: Config.ClaimTTL: %w", err)
+	}
+	if err := e.openRedis(ctx); err != nil && !errors.Is(err, run.ErrUnavailable) {
 		return fmt.Errorf("mollifier: Config.Redis: %w", err)
 	}
 	e.shards, err = actors.Start(actors.Config{
@@ -90,10 +95,10 @@ func (e *Engine) open(ctx context.Context) (err error) {
 	return err
 }
 
-// openClaims opens the claim store. While Redis does not answer, the engine
+// openRedis opens Redis. While Redis does not answer, the engine
 // runs without it: triggers settle in Postgres alone and say so.
-func (e *Engine) openClaims(ctx context.Context) error {
-	found, err := e.claims.Open(ctx)
+func (e *Engine) openRedis(ctx context.Context) error {
+	found, err := e.redis.Open(ctx)
 	switch {
 	case err == nil:
 		e.cfg.Logger.Info("redis", slog.String("version", found.Version), slog.Bool("cluster", found.Cluster),
@@ -104,17 +109,17 @@ func (e *Engine) openClaims(ctx context.Context) error {
 	return err
 }
 
-func (e *Engine) logBreaker(s claim.BreakerState) {
+func (e *Engine) logBreaker(s redisdb.BreakerState) {
 	e.cfg.Logger.Warn("redis breaker", slog.String("state", string(s)))
 }
 
-// listen opens the claim store, if that is still to be done, and passes
+// listen opens Redis, if that is still to be done, and passes
 // wake-ups of foreign claims on to the shards until ctx ends.
 func (e *Engine) listen(ctx context.Context) {
 	pause := backoff.NewExponentialBackOff()
 	pause.MaxInterval = 5 * time.Second
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		_, err := e.claims.Open(ctx)
+		_, err := e.redis.Open(ctx)
 		if err != nil && !errors.Is(err, run.ErrUnavailable) {
 			err = backoff.Permanent(err)
 		}
@@ -245,7 +250,7 @@ func (e *Engine) Sweep(ctx context.Context, limit int) (expired, released int, e
 // Ready returns nil while the engine takes triggers and at least one of its
 // stores answers.
 func (e *Engine) Ready(ctx context.Context) error {
-	if e.claims.Available() {
+	if e.redis.Available() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
@@ -270,8 +275,8 @@ func (e *Engine) Close(ctx context.Context) (err error) {
 }
 
 func (e *Engine) closeStores() {
-	if e.claims != nil {
-		_ = e.claims.Close() // nothing is under way any more
+	if e.redis != nil {
+		_ = e.redis.Close() // nothing is under way any more
 	}
 	if e.runs != nil {
 		e.runs.Close()

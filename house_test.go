@@ -22,10 +22,12 @@ var floors = map[string]int{
 	".":                 5,
 	"actors":            4,
 	"claim":             3,
+	"buffer":            3,
 	"runstore":          3,
 	"runstore/schema":   2,
 	"tenant":            3,
 	"shard":             2,
+	"redisdb":           2,
 	"run":               1,
 	"internal/devstack": 1,
 }
@@ -80,7 +82,7 @@ func TestOneOwnerForEachLibrary(t *testing.T) {
 	t.Parallel()
 	owners := map[string][]string{
 		"github.com/asynkron/protoactor-go": {"actors"},
-		"github.com/redis/go-redis":         {"claim", "internal/devstack"},
+		"github.com/redis/go-redis":         {"redisdb", "internal/devstack"},
 		"github.com/jackc/pgx":              {"runstore", "runstore/schema", "tenant", "internal/devstack", "cmd/node"},
 		"github.com/danielgtaylor/huma":     {"httpapi"},
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/e0ff5a15/mollifier/actors"
 	"github.com/e0ff5a15/mollifier/claim"
 	"github.com/e0ff5a15/mollifier/internal/devstack/stacktest"
+	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 	"github.com/e0ff5a15/mollifier/runstore/schema"
@@ -56,13 +57,15 @@ func (s stores) node(t *testing.T) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	claims, err := claim.New(claim.Config{
-		URL: s.redis, Prefix: s.prefix, TTL: s.claimTTL, Deadline: 5 * time.Second, Partitions: partitions,
-	})
+	db, err := redisdb.New(redisdb.Config{URL: s.redis, Prefix: s.prefix, Deadline: 5 * time.Second, Partitions: partitions})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := claims.Open(ctx); err != nil {
+	if _, err := db.Open(ctx); err != nil {
+		t.Fatal(err)
+	}
+	claims, err := claim.New(db, claim.Config{TTL: s.claimTTL})
+	if err != nil {
 		t.Fatal(err)
 	}
 	n := &node{t: t, claims: newFaultyClaims(claims), runs: &faultyRuns{real: pg}, redis: claims, pg: pg}
@@ -94,7 +97,7 @@ func (s stores) node(t *testing.T) *node {
 		}
 		stop()
 		wg.Wait()
-		_ = claims.Close()
+		_ = db.Close()
 		pg.Close()
 	})
 	return n

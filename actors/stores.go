@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/e0ff5a15/mollifier/claim"
+	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 	"github.com/e0ff5a15/mollifier/shard"
@@ -114,7 +115,7 @@ func (s *Shards) claimReply(r *shard.Request, c claim.Reply) reply {
 		}
 		if c.Err != nil {
 			s.count.failOpen.Add(1)
-			out.claim.MaybeClaimed = claim.OutcomeUnknown(c.Err)
+			out.claim.MaybeClaimed = redisdb.OutcomeUnknown(c.Err)
 			s.log.Debug("claim failed open", slog.Any("error", c.Err))
 		}
 	}

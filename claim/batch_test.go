@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -29,7 +30,7 @@ func TestBigBatch(t *testing.T) {
 		Op{Token: mine},
 		keyOf("x").op(Publish, mine),
 		keyOf("x").publish(mine, newID(), 0, 1, false),
-		keyOf("x").publish(mine, newID(), 1, maxInstant+1, false),
+		keyOf("x").publish(mine, newID(), 1, redisdb.MaxInstant+1, false),
 	)
 	ops[3*maxKeys+7].Partition = 0
 	replies := b.Do(t.Context(), ops)
@@ -42,7 +43,7 @@ func TestBigBatch(t *testing.T) {
 			t.Fatalf("op %d: %+v", i, r)
 		case i == 3*maxKeys+7 && r.State != Pending:
 			t.Fatalf("op %d: %+v", i, r)
-		case i > 3*maxKeys+7 && (r.Err == nil || r.State != 0 || OutcomeUnknown(r.Err)):
+		case i > 3*maxKeys+7 && (r.Err == nil || r.State != 0 || redisdb.OutcomeUnknown(r.Err)):
 			t.Fatalf("op %d: %+v", i, r)
 		}
 	}
@@ -122,7 +123,7 @@ func TestNothingOfTheCustomerInRedis(t *testing.T) {
 		if strings.Contains(strings.ToLower(name+value), "marker") || strings.Contains(name+value, "FLUSHALL") {
 			t.Errorf("%q holds a customer's text: %q", name, value)
 		}
-		if name != b.names.deployment() && !seen[name] {
+		if name != b.names.Deployment() && !seen[name] {
 			t.Errorf("unexpected name %q", name)
 		}
 	}

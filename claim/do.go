@@ -2,10 +2,8 @@ package claim
 
 import (
 	"context"
-	"time"
 
-	"github.com/redis/go-redis/v9"
-
+	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -25,54 +23,56 @@ var order = [...]Verb{Publish, Release, Renew, Claim}
 //
 // An op that can not be executed carries its error and fails no other. When
 // Redis gives no answer within the deadline, or ctx ends, the ops concerned
-// carry an error for which [OutcomeUnknown] may hold. Do never waits longer
+// carry an error for which [redisdb.OutcomeUnknown] may hold. Do never waits longer
 // than the configured deadline, and not at all while the breaker is open.
 func (s *Store) Do(ctx context.Context, ops []Op) []Reply {
 	if len(ops) == 0 {
 		return nil
 	}
 	replies := make([]Reply, len(ops))
-	l := s.link.Load()
-	calls := s.plan(ops, replies, l != nil && l.caps.Cluster)
-	s.run(ctx, l, calls)
-	for _, c := range calls {
-		for i, item := range c.items {
-			if c.err != nil {
-				replies[item] = Reply{Err: s.refusal(c.err)}
-			} else {
-				replies[item] = parseReply(c.verb, c.answers[i])
+	plans := s.plan(ops, replies, s.db.Cluster())
+	calls := make([]redisdb.Call, len(plans))
+	for i, p := range plans {
+		calls[i] = p.Call
+	}
+	for i, result := range s.db.Run(ctx, calls) {
+		p := plans[i]
+		answers, ok := result.Strings(len(p.items))
+		for at, item := range p.items {
+			switch {
+			case result.Err != nil:
+				replies[item].Err = result.Err
+			case !ok:
+				replies[item].Err = redisdb.Unreadable()
+			default:
+				replies[item] = parseReply(p.verb, answers[at])
 			}
 		}
 	}
 	return replies
 }
 
-// call is one script call: what to run on which keys, and what came of it.
-type call struct {
-	verb   Verb
-	script script
-	keys   []string
-	args   []any
-	items  []int // which ops it carries, by key; nil for Reset and Clock
-
-	seen    map[run.Hash]struct{}
-	answers []string // as many as keys, if err is nil
-	err     *callError
+// plan is one script call: what to run on which keys, for which ops.
+type plan struct {
+	redisdb.Call
+	verb  Verb
+	items []int // which ops it carries, by key
+	seen  map[run.Hash]struct{}
 }
 
 // plan packs ops into script calls, and answers those that can not be packed.
 // On Cluster a call stays within a partition, which is one slot. No call holds
 // a key twice: the scripts read all keys before they write any.
-func (s *Store) plan(ops []Op, replies []Reply, cluster bool) []*call {
-	var calls []*call
+func (s *Store) plan(ops []Op, replies []Reply, cluster bool) []*plan {
+	var plans []*plan
 	for _, verb := range order {
-		var filling map[int]*call // the call that takes more keys, by partition
+		var filling map[int]*plan // the call that takes more keys, by partition
 		for i := range ops {
 			op := &ops[i]
 			if op.Verb != verb {
 				continue
 			}
-			if err := op.check(s.cfg.Partitions); err != nil {
+			if err := op.check(s.db.Partitions()); err != nil {
 				replies[i].Err = err
 				continue
 			}
@@ -82,15 +82,15 @@ func (s *Store) plan(ops []Op, replies []Reply, cluster bool) []*call {
 			}
 			c := filling[group]
 			if c != nil {
-				if _, twice := c.seen[op.Hash]; twice || len(c.keys) == maxKeys {
+				if _, twice := c.seen[op.Hash]; twice || len(c.Keys) == maxKeys {
 					c = nil
 				}
 			}
 			if c == nil {
-				c = s.newCall(verb)
-				calls = append(calls, c)
+				c = s.newPlan(verb)
+				plans = append(plans, c)
 				if filling == nil {
-					filling = make(map[int]*call)
+					filling = make(map[int]*plan)
 				}
 				filling[group] = c
 			}
@@ -99,132 +99,36 @@ func (s *Store) plan(ops []Op, replies []Reply, cluster bool) []*call {
 	}
 	for i := range ops {
 		if op := &ops[i]; op.Verb < Claim || op.Verb > Renew {
-			replies[i].Err = op.check(s.cfg.Partitions)
+			replies[i].Err = op.check(s.db.Partitions())
 		}
 	}
-	return calls
+	return plans
 }
 
-func (s *Store) newCall(verb Verb) *call {
-	c := &call{verb: verb, script: verbScripts[verb], seen: make(map[run.Hash]struct{})}
+func (s *Store) newPlan(verb Verb) *plan {
+	c := &plan{verb: verb, Call: redisdb.Call{Script: verbScripts[verb]}, seen: make(map[run.Hash]struct{})}
 	switch verb {
 	case Claim, Renew:
-		c.args = append(c.args, s.cfg.TTL.Microseconds(), (life + s.cfg.TTL).Milliseconds())
+		c.Args = append(c.Args, s.ttl.Microseconds(), (life + s.ttl).Milliseconds())
 	case Publish, Release:
-		c.args = append(c.args, life.Milliseconds(), s.names.wake())
+		c.Args = append(c.Args, life.Milliseconds(), s.names.Wake())
 	}
 	return c
 }
 
-func (s *Store) add(c *call, op *Op, item int) {
+func (s *Store) add(c *plan, op *Op, item int) {
 	c.seen[op.Hash] = struct{}{}
 	c.items = append(c.items, item)
-	c.keys = append(c.keys, s.names.record(op.Partition, op.Hash))
-	c.args = append(c.args, op.Token.append(make([]byte, 0, 22)))
+	c.Keys = append(c.Keys, s.names.Record(op.Partition, op.Hash))
+	c.Args = append(c.Args, op.Token.append(make([]byte, 0, 22)))
 	switch c.verb {
 	case Claim:
-		c.args = append(c.args, op.Observed.String())
+		c.Args = append(c.Args, op.Observed.String())
 	case Publish:
 		found := "0"
 		if op.Found {
 			found = "1"
 		}
-		c.args = append(c.args, appendResolved(make([]byte, 0, 160), op), found)
+		c.Args = append(c.Args, appendResolved(make([]byte, 0, 160), op), found)
 	}
-}
-
-// run sends the calls in one pipeline, behind the breaker, and sets answers or
-// err of each.
-func (s *Store) run(ctx context.Context, l *link, calls []*call) {
-	if len(calls) == 0 {
-		return
-	}
-	if l == nil {
-		fail(calls, &callError{text: "the store is not open"})
-		return
-	}
-	err := s.breaker.do(func() *callError {
-		within, cancel := context.WithTimeout(ctx, s.cfg.Deadline)
-		defer cancel()
-		if again := send(within, l.client, calls, false); len(again) > 0 {
-			send(within, l.client, again, true)
-		}
-		return verdict(ctx, calls)
-	})
-	if err == errRefused {
-		fail(calls, errRefused)
-	}
-}
-
-// send executes the calls and returns those whose script the server did not
-// have: after a restart, a failover or SCRIPT FLUSH. They were not executed.
-func send(ctx context.Context, client redis.UniversalClient, calls []*call, whole bool) (unknown []*call) {
-	pipe := client.Pipeline()
-	cmds := make([]*redis.StringSliceCmd, len(calls))
-	for i, c := range calls {
-		argv := make([]any, 0, 3+len(c.keys)+len(c.args))
-		if whole {
-			argv = append(argv, "eval", c.script.text, len(c.keys))
-		} else {
-			argv = append(argv, "evalsha", c.script.sha, len(c.keys))
-		}
-		for _, key := range c.keys {
-			argv = append(argv, key)
-		}
-		cmds[i] = redis.NewStringSliceCmd(ctx, append(argv, c.args...)...)
-		_ = pipe.Process(ctx, cmds[i])
-	}
-	// Exec returns the first error of all; each command has its own.
-	_, overall := pipe.Exec(ctx)
-	for i, c := range calls {
-		err := cmds[i].Err()
-		c.answers, c.err = cmds[i].Val(), nil
-		switch {
-		case err == nil && len(c.answers) == len(c.keys):
-		case err != nil && noScript(err):
-			c.err = classify(err)
-			unknown = append(unknown, c)
-		case err != nil:
-			c.err = classify(err)
-		case overall != nil:
-			c.err = classify(overall)
-		default:
-			c.err = &callError{text: "Redis answered with the wrong number of elements", unknown: true}
-		}
-	}
-	return unknown
-}
-
-// verdict is what the breaker is to count: an error that is down if Redis did
-// not serve some call, an error that is not down if the caller went away, and
-// nil if Redis answered, whatever it answered.
-func verdict(ctx context.Context, calls []*call) *callError {
-	var left *callError
-	for _, c := range calls {
-		if c.err == nil {
-			continue
-		}
-		if c.err.unknown && ctx.Err() != nil {
-			left = &callError{text: "the caller left", unknown: true}
-			c.err = left
-		} else if c.err.down {
-			return c.err
-		}
-	}
-	return left
-}
-
-func fail(calls []*call, err *callError) {
-	for _, c := range calls {
-		c.err = err
-	}
-}
-
-// refusal is the error of the items whose call failed with e.
-func (s *Store) refusal(e *callError) error {
-	var after time.Duration
-	if e == errRefused {
-		after = s.breaker.pause
-	}
-	return unavailable(e, after)
 }

@@ -5,24 +5,24 @@ import (
 	"errors"
 	"net"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/e0ff5a15/mollifier/internal/devstack"
 	"github.com/e0ff5a15/mollifier/internal/devstack/stacktest"
+	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
 // breakable opens a store on a Redis of its own, with a breaker of small
 // numbers, and reports the breaker's states in order.
-func breakable(t *testing.T, server *devstack.Redis, deadline time.Duration) (*bench, <-chan BreakerState) {
+func breakable(t *testing.T, server *devstack.Redis, deadline time.Duration) (*bench, <-chan redisdb.BreakerState) {
 	t.Helper()
-	states := make(chan BreakerState, 1000)
-	b := onRedis(t, Config{
+	states := make(chan redisdb.BreakerState, 1000)
+	b := onRedis(t, redisdb.Config{
 		URL: server.URL(), Prefix: "m", Partitions: partitions, Deadline: deadline,
 		BreakerFailures: 2, BreakerPause: 20 * time.Millisecond,
-		OnBreaker: func(s BreakerState) { states <- s },
+		OnBreaker: func(s redisdb.BreakerState) { states <- s },
 	})
 	return b, states
 }
@@ -56,24 +56,24 @@ func TestHang(t *testing.T) {
 			t.Fatalf("a call took %s", took)
 		}
 		unavailableNow(t, r)
-		if !OutcomeUnknown(r.Err) {
+		if !redisdb.OutcomeUnknown(r.Err) {
 			t.Fatalf("%v: whether it was executed is not known", r.Err)
 		}
 		select {
 		case s := <-states:
-			opened = s == BreakerOpen
+			opened = s == redisdb.BreakerOpen
 		default:
 		}
 	}
 	if !opened {
-		t.Fatalf("breaker %s after two deadlines", b.Breaker())
+		t.Fatalf("breaker %s after two deadlines", b.db.Breaker())
 	}
 	// Refused while open; probes go on failing; nobody gets an answer.
 	refusals := 0
 	for refusals == 0 {
 		r := b.Do(t.Context(), []Op{k.op(Claim, NewToken())})[0]
 		refused := unavailableNow(t, r)
-		if !OutcomeUnknown(r.Err) {
+		if !redisdb.OutcomeUnknown(r.Err) {
 			refusals++
 			if refused.RetryAfter <= 0 || refused.RetryAfter > time.Second {
 				t.Fatalf("retry after %s", refused.RetryAfter)
@@ -88,7 +88,7 @@ func TestHang(t *testing.T) {
 	}
 	eventually(t, "the breaker closes", func() bool {
 		b.Do(t.Context(), []Op{k.op(Renew, mine)})
-		return b.Breaker() == BreakerClosed && b.Available()
+		return b.db.Breaker() == redisdb.BreakerClosed && b.db.Available()
 	})
 	// What was sent while Redis hung was executed late: the publish happened.
 	eventually(t, "the late publish", func() bool {
@@ -114,7 +114,7 @@ func TestStopAndStart(t *testing.T) {
 		unavailableNow(t, r)
 		select {
 		case s := <-states:
-			return s == BreakerOpen
+			return s == redisdb.BreakerOpen
 		default:
 			return false
 		}
@@ -131,7 +131,7 @@ func TestStopAndStart(t *testing.T) {
 		if strings.Contains(r.Err.Error(), host) || strings.Contains(r.Err.Error(), port) {
 			t.Fatalf("the error names the server: %v", r.Err)
 		}
-		return strings.Contains(r.Err.Error(), "no connection") && !OutcomeUnknown(r.Err)
+		return strings.Contains(r.Err.Error(), "no connection") && !redisdb.OutcomeUnknown(r.Err)
 	})
 	if err := server.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -216,7 +216,7 @@ func TestOutOfMemory(t *testing.T) {
 	set("1")
 	refusal := b.Do(t.Context(), []Op{keyOf("new").op(Claim, mine)})[0]
 	unavailableNow(t, refusal)
-	if OutcomeUnknown(refusal.Err) || !strings.Contains(refusal.Err.Error(), "OOM") {
+	if redisdb.OutcomeUnknown(refusal.Err) || !strings.Contains(refusal.Err.Error(), "OOM") {
 		t.Fatalf("%v", refusal.Err)
 	}
 	replies := b.Do(t.Context(), []Op{
@@ -245,101 +245,12 @@ func TestCallerLeaves(t *testing.T) {
 	for range 10 {
 		r := b.Do(ctx, []Op{keyOf("a").op(Claim, NewToken())})[0]
 		unavailableNow(t, r)
-		if !OutcomeUnknown(r.Err) {
+		if !redisdb.OutcomeUnknown(r.Err) {
 			t.Fatalf("%v", r.Err)
 		}
 	}
-	if b.Breaker() != BreakerClosed {
-		t.Fatalf("breaker %s", b.Breaker())
+	if b.db.Breaker() != redisdb.BreakerClosed {
+		t.Fatalf("breaker %s", b.db.Breaker())
 	}
 	b.want(keyOf("a").op(Claim, NewToken()), Claimed)
-}
-
-// Not open, closed: refused without the network.
-func TestNotOpen(t *testing.T) {
-	t.Parallel()
-	url, prefix := stacktest.Redis(t)
-	s, err := New(Config{URL: url, Prefix: prefix, Partitions: partitions})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := s.Do(t.Context(), []Op{keyOf("a").op(Claim, NewToken())})[0]
-	if unavailableNow(t, r); OutcomeUnknown(r.Err) || s.Available() {
-		t.Fatalf("%v, available %t", r.Err, s.Available())
-	}
-	if _, err := s.Open(t.Context()); err != nil || !s.Available() {
-		t.Fatalf("%v, available %t", err, s.Available())
-	}
-	for range 2 {
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r = s.Do(t.Context(), []Op{keyOf("a").op(Claim, NewToken())})[0]
-	if unavailableNow(t, r); OutcomeUnknown(r.Err) || s.Breaker() != BreakerClosed {
-		t.Fatalf("%v, breaker %s", r.Err, s.Breaker())
-	}
-	if _, err := s.Open(t.Context()); !errors.Is(err, run.ErrUnavailable) {
-		t.Fatal(err)
-	}
-}
-
-// The breaker itself: opens after failures in a row, lets one probe through,
-// and counts only outages.
-func TestBreakerOneProbe(t *testing.T) {
-	t.Parallel()
-	states := make(chan BreakerState, 100)
-	br := newBreaker(3, time.Millisecond, func(s BreakerState) { states <- s })
-	down := &callError{text: "down", down: true}
-	left := &callError{text: "left", unknown: true}
-	next := func(want BreakerState) {
-		t.Helper()
-		if got := <-states; got != want {
-			t.Fatalf("breaker became %s, want %s", got, want)
-		}
-	}
-	for range 2 {
-		_ = br.do(func() *callError { return down })
-		_ = br.do(func() *callError { return left }) // neither breaks the row nor adds to it
-	}
-	_ = br.do(func() *callError { return nil }) // breaks the row
-	for range 2 {
-		_ = br.do(func() *callError { return down })
-	}
-	if s := br.state(); s != BreakerClosed {
-		t.Fatalf("breaker %s", s)
-	}
-	_ = br.do(func() *callError { return down })
-	next(BreakerOpen)
-
-	// The pause has passed when a call is let through as the probe; while it is
-	// under way, all others are refused.
-	var probes atomic.Int32
-	hold, began, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-	go func() {
-		for {
-			err := br.do(func() *callError {
-				probes.Add(1)
-				close(began)
-				<-hold
-				return nil
-			})
-			if err != errRefused {
-				ended <- err
-				return
-			}
-		}
-	}()
-	<-began
-	next(BreakerHalfOpen)
-	for range 10 {
-		if err := br.do(func() *callError { probes.Add(1); return nil }); err != errRefused {
-			t.Fatalf("beside the probe: %v", err)
-		}
-	}
-	close(hold)
-	if err := <-ended; err != nil || probes.Load() != 1 {
-		t.Fatalf("%v, %d probes", err, probes.Load())
-	}
-	next(BreakerClosed)
 }

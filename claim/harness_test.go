@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/e0ff5a15/mollifier/internal/devstack/stacktest"
+	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -24,6 +25,8 @@ const partitions = 8
 type bench struct {
 	t testing.TB
 	*Store
+	db  *redisdb.DB
+	cfg redisdb.Config
 	raw *redis.Client
 }
 
@@ -31,22 +34,22 @@ type bench struct {
 // the machine may be busy.
 func onShared(t testing.TB) *bench {
 	url, prefix := stacktest.Redis(t)
-	return onRedis(t, Config{URL: url, Prefix: prefix, Partitions: partitions, Deadline: 10 * time.Second})
+	return onRedis(t, redisdb.Config{URL: url, Prefix: prefix, Partitions: partitions, Deadline: 10 * time.Second})
 }
 
-func onRedis(t testing.TB, cfg Config) *bench {
+func onRedis(t testing.TB, cfg redisdb.Config) *bench {
 	t.Helper()
-	s, err := New(cfg)
+	db, err := redisdb.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
+		if err := db.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	b := &bench{t: t, Store: s, raw: plain(t, cfg.URL)}
-	if _, err := s.Open(t.Context()); err != nil {
+	b := &bench{t: t, Store: must(New(db, Config{})), db: db, cfg: cfg, raw: plain(t, cfg.URL)}
+	if _, err := db.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -87,7 +90,7 @@ func (k key) publish(token Token, id run.ID, at, until run.Instant, found bool) 
 	return op
 }
 
-func (b *bench) redisKey(k key) string { return b.names.record(k.partition, k.hash) }
+func (b *bench) redisKey(k key) string { return b.names.Record(k.partition, k.hash) }
 
 func (b *bench) put(k key, record string) {
 	b.t.Helper()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -100,14 +101,11 @@ type Reply struct {
 	PayloadHash run.Digest
 	RequestHash run.Digest
 	// Err is about this item alone or about the whole call. It wraps
-	// [run.ErrUnavailable] when Redis gave no answer ([OutcomeUnknown] tells
+	// [run.ErrUnavailable] when Redis gave no answer ([redisdb.OutcomeUnknown] tells
 	// whether the op may have been executed) and [run.ErrUnknownVersion] when
 	// the record can not be read; anything else is a mistake in the Op.
 	Err error
 }
-
-// maxInstant is the last instant that the scripts calculate with exactly.
-const maxInstant run.Instant = 9007199254740000
 
 // check refuses an Op that no store could mean. Its errors are bugs of the
 // caller, but they fail one item, not its neighbours.
@@ -128,8 +126,8 @@ func (op *Op) check(partitions int) error {
 		return errors.New("claim: publish without a run")
 	}
 	for _, at := range [...]run.Instant{op.AcceptedAt, op.Until} {
-		if at <= 0 || at > maxInstant {
-			return fmt.Errorf("claim: publish with instant %d outside (0, %d]", at, maxInstant)
+		if at <= 0 || at > redisdb.MaxInstant {
+			return fmt.Errorf("claim: publish with instant %d outside (0, %d]", at, redisdb.MaxInstant)
 		}
 	}
 	return nil

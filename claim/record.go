@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -48,23 +49,14 @@ func parseResolved(text string) (r Reply, ok bool) {
 	}
 	r.Run = id
 	var good [4]bool
-	r.AcceptedAt, good[0] = parseInstant(fields[1])
-	r.Until, good[1] = parseInstant(fields[2])
+	r.AcceptedAt, good[0] = redisdb.ParseInstant(fields[1])
+	r.Until, good[1] = redisdb.ParseInstant(fields[2])
 	r.PayloadHash, good[2] = run.ParseDigest(fields[3])
 	r.RequestHash, good[3] = run.ParseDigest(fields[4])
 	if good != [4]bool{true, true, true, true} {
 		return Reply{}, false
 	}
 	return r, true
-}
-
-// parseInstant reads plain decimal digits, without sign or blank.
-func parseInstant(text string) (run.Instant, bool) {
-	n, err := strconv.ParseUint(text, 10, 63)
-	if err != nil || run.Instant(n) > maxInstant {
-		return 0, false
-	}
-	return run.Instant(n), true
 }
 
 // parseReply reads one element of a script's answer. It is total.
@@ -78,12 +70,12 @@ func parseReply(verb Verb, text string) Reply {
 	case verb != Claim && text == "l":
 		return Reply{State: Lost}
 	case verb == Claim && kind == 'c':
-		if at, ok := parseInstant(text[1:]); ok {
+		if at, ok := redisdb.ParseInstant(text[1:]); ok {
 			return Reply{State: Claimed, AcceptedAt: at}
 		}
 	case verb == Claim && kind == 'w':
-		if left, ok := parseInstant(text[1:]); ok {
-			// maxInstant microseconds fit a Duration.
+		if left, ok := redisdb.ParseInstant(text[1:]); ok {
+			// redisdb.MaxInstant microseconds fit a Duration.
 			return Reply{State: Pending, Wait: time.Duration(left) * time.Microsecond}
 		}
 	case verb == Claim && kind == '1':

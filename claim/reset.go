@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -16,7 +17,7 @@ func (s *Store) Clock(ctx context.Context, partition int, hash run.Hash) (run.In
 		return 0, err
 	}
 	if len(answer) > 1 && answer[0] == 'i' {
-		if at, ok := parseInstant(answer[1:]); ok {
+		if at, ok := redisdb.ParseInstant(answer[1:]); ok {
 			return at, nil
 		}
 	}
@@ -29,10 +30,10 @@ func (s *Store) Clock(ctx context.Context, partition int, hash run.Hash) (run.In
 // marked, so that its owner can not publish a run that it merely found. Reset
 // may be repeated. Errors are those of [Reply.Err].
 func (s *Store) Reset(ctx context.Context, partition int, hash run.Hash, cut run.Instant) error {
-	if cut <= 0 || cut > maxInstant {
-		return fmt.Errorf("claim: reset with cut %d outside (0, %d]", cut, maxInstant)
+	if cut <= 0 || cut > redisdb.MaxInstant {
+		return fmt.Errorf("claim: reset with cut %d outside (0, %d]", cut, redisdb.MaxInstant)
 	}
-	answer, err := s.one(ctx, resetScript, partition, hash, int64(cut), life.Milliseconds(), s.names.wake())
+	answer, err := s.one(ctx, resetScript, partition, hash, int64(cut), life.Milliseconds(), s.names.Wake())
 	if err == nil && answer != "d" {
 		err = errUnreadable
 	}
@@ -40,14 +41,16 @@ func (s *Store) Reset(ctx context.Context, partition int, hash run.Hash, cut run
 }
 
 // one calls a script on one key.
-func (s *Store) one(ctx context.Context, sc script, partition int, hash run.Hash, args ...any) (string, error) {
-	if partition < 0 || partition >= s.cfg.Partitions {
-		return "", fmt.Errorf("claim: partition %d outside [0, %d)", partition, s.cfg.Partitions)
+func (s *Store) one(ctx context.Context, sc *redisdb.Script, partition int, hash run.Hash, args ...any) (string, error) {
+	if partition < 0 || partition >= s.db.Partitions() {
+		return "", fmt.Errorf("claim: partition %d outside [0, %d)", partition, s.db.Partitions())
 	}
-	c := &call{script: sc, keys: []string{s.names.record(partition, hash)}, args: args}
-	s.run(ctx, s.link.Load(), []*call{c})
-	if c.err != nil {
-		return "", s.refusal(c.err)
+	result := s.db.Run(ctx, []redisdb.Call{{Script: sc, Keys: []string{s.names.Record(partition, hash)}, Args: args}})[0]
+	if result.Err != nil {
+		return "", result.Err
 	}
-	return c.answers[0], nil
+	if answer, ok := result.Strings(1); ok {
+		return answer[0], nil
+	}
+	return "", redisdb.Unreadable()
 }

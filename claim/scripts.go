@@ -1,9 +1,9 @@
 package claim
 
 import (
-	"crypto/sha1" // the name that Redis gives to a script, not a secret
 	_ "embed"
-	"encoding/hex"
+
+	"github.com/e0ff5a15/mollifier/redisdb"
 )
 
 // The text of every script is a constant of the build. What callers bring goes
@@ -23,23 +23,13 @@ var (
 	clockLua string
 )
 
-type script struct {
-	text string
-	sha  string
-}
-
-func newScript(text string) script {
-	sum := sha1.Sum([]byte(text))
-	return script{text: text, sha: hex.EncodeToString(sum[:])}
-}
-
 var (
-	verbScripts = [...]script{
-		Claim:   newScript(claimLua),
-		Publish: newScript(publishLua),
-		Release: newScript(releaseLua),
-		Renew:   newScript(renewLua),
+	verbScripts = [...]*redisdb.Script{
+		Claim:   redisdb.NewScript(claimLua),
+		Publish: redisdb.NewScript(publishLua),
+		Release: redisdb.NewScript(releaseLua),
+		Renew:   redisdb.NewScript(renewLua),
 	}
-	resetScript = newScript(resetLua)
-	clockScript = newScript(clockLua)
+	resetScript = redisdb.NewScript(resetLua)
+	clockScript = redisdb.NewScript(clockLua)
 )

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -355,7 +356,7 @@ func TestReset(t *testing.T) {
 	if d := b.lives(k); d < 60*time.Minute {
 		t.Fatalf("record lives %s", d)
 	}
-	for _, bad := range []run.Instant{0, -1, maxInstant + 1} {
+	for _, bad := range []run.Instant{0, -1, redisdb.MaxInstant + 1} {
 		if b.Reset(t.Context(), k.partition, k.hash, bad) == nil {
 			t.Errorf("cut %d accepted", bad)
 		}
@@ -448,7 +449,7 @@ func TestUnreadableRecord(t *testing.T) {
 			t.Errorf("%q: reset wrote %q", record, got)
 		}
 	}
-	if s := b.Breaker(); s != BreakerClosed {
+	if s := b.db.Breaker(); s != redisdb.BreakerClosed {
 		t.Errorf("breaker %s", s)
 	}
 }
@@ -472,7 +473,7 @@ func TestForeignType(t *testing.T) {
 	if n := b.raw.LLen(t.Context(), b.redisKey(k)).Val(); n != 1 {
 		t.Fatal("the list is gone")
 	}
-	if s := b.Breaker(); s != BreakerClosed {
+	if s := b.db.Breaker(); s != redisdb.BreakerClosed {
 		t.Fatalf("breaker %s: an answer is no outage", s)
 	}
 }

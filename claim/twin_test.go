@@ -141,7 +141,7 @@ func (w *twin) matches(record string, now run.Instant) error {
 func TestTwin(t *testing.T) {
 	t.Parallel()
 	b := onShared(t)
-	listener := b.raw.Subscribe(t.Context(), b.names.wake())
+	listener := b.raw.Subscribe(t.Context(), b.names.Wake())
 	defer func() { _ = listener.Close() }()
 	if _, err := listener.Receive(t.Context()); err != nil {
 		t.Fatal(err)
@@ -248,7 +248,7 @@ func TestTwin(t *testing.T) {
 
 		// Exactly the announcements that the model made, in order. A batch
 		// executes by verb, as the model did.
-		if err := b.raw.Publish(t.Context(), b.names.wake(), "end").Err(); err != nil {
+		if err := b.raw.Publish(t.Context(), b.names.Wake(), "end").Err(); err != nil {
 			rt.Fatal(err)
 		}
 		var heard []string

@@ -54,8 +54,8 @@ func TestWakes(t *testing.T) {
 		}
 	}
 	// What is no hash is nobody's announcement.
-	b.raw.Publish(t.Context(), b.names.wake(), "x")
-	b.raw.Publish(t.Context(), b.names.wake(), quiet.hash.String())
+	b.raw.Publish(t.Context(), b.names.Wake(), "x")
+	b.raw.Publish(t.Context(), b.names.Wake(), quiet.hash.String())
 	if h := <-heard; h != quiet.hash {
 		t.Fatalf("announced %s", h)
 	}

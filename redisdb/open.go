@@ -1,4 +1,4 @@
-package claim
+package redisdb
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"github.com/e0ff5a15/mollifier/run"
 )
 
-// Capabilities is what Redis said about itself when the store was opened. It
+// Capabilities is what Redis said about itself when the DB was opened. It
 // may change afterwards.
 type Capabilities struct {
 	Version string // of Redis, or of the Redis that a Valkey is compatible with
@@ -33,16 +33,16 @@ type Capabilities struct {
 // try again later: until Open has succeeded, every call is refused. Any other
 // error is a setting that a person must change, and names it. After a success,
 // Open returns what it found then.
-func (s *Store) Open(ctx context.Context) (Capabilities, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+func (d *DB) Open(ctx context.Context) (Capabilities, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
 		return Capabilities{}, unavailable(classify(redis.ErrClosed), 0)
 	}
-	if l := s.link.Load(); l != nil {
+	if l := d.link.Load(); l != nil {
 		return l.caps, nil
 	}
-	l, err := s.open(ctx)
+	l, err := d.open(ctx)
 	if err != nil {
 		var answered *unfitError
 		if errors.As(err, &answered) {
@@ -50,20 +50,20 @@ func (s *Store) Open(ctx context.Context) (Capabilities, error) {
 		}
 		return Capabilities{}, unavailable(classify(err), 0)
 	}
-	s.link.Store(l)
+	d.link.Store(l)
 	return l.caps, nil
 }
 
 // unfitError is a Redis that answered, and can not be used.
 type unfitError struct{ text string }
 
-func (e *unfitError) Error() string { return "claim: " + e.text }
+func (e *unfitError) Error() string { return "redisdb: " + e.text }
 
 func unfit(format string, args ...any) error { return &unfitError{fmt.Sprintf(format, args...)} }
 
 // open returns an unfitError, or whatever go-redis returned.
-func (s *Store) open(ctx context.Context) (*link, error) {
-	var client redis.UniversalClient = s.cfg.client(s.options)
+func (d *DB) open(ctx context.Context) (*link, error) {
+	var client redis.UniversalClient = d.cfg.client(d.options)
 	keep := false
 	defer func() {
 		if !keep {
@@ -80,11 +80,11 @@ func (s *Store) open(ctx context.Context) (*link, error) {
 		return nil, err
 	}
 	if caps.Cluster {
-		if s.options.DB != 0 {
-			return nil, unfit("Config.URL names database %d, but a Redis Cluster has only database 0", s.options.DB)
+		if d.options.DB != 0 {
+			return nil, unfit("Config.URL names database %d, but a Redis Cluster has only database 0", d.options.DB)
 		}
 		_ = client.Close()
-		cluster := s.cfg.cluster(s.options)
+		cluster := d.cfg.cluster(d.options)
 		client = cluster
 		if err := examineMasters(ctx, cluster, &caps); err != nil {
 			return nil, err
@@ -94,7 +94,7 @@ func (s *Store) open(ctx context.Context) (*link, error) {
 	if found, err := client.ConfigGet(ctx, "appendfsync").Result(); err == nil && caps.AOF {
 		caps.Fsync = found["appendfsync"]
 	}
-	if err := s.agree(ctx, client); err != nil {
+	if err := d.agree(ctx, client); err != nil {
 		return nil, err
 	}
 	keep = true
@@ -153,7 +153,7 @@ func examine(info map[string]string) (Capabilities, error) {
 		return caps, unfit("Redis %q is too old: version 7.0 or later is needed (scripts with flags)", caps.Version)
 	}
 	if policy := info["maxmemory_policy"]; policy != "noeviction" {
-		return caps, unfit("Redis setting maxmemory-policy is %q and must be noeviction, or claims vanish when memory is short: "+
+		return caps, unfit("Redis setting maxmemory-policy is %q and must be noeviction, or claims and buffered runs vanish when memory is short: "+
 			"put \"maxmemory-policy noeviction\" into its configuration, or run CONFIG SET maxmemory-policy noeviction", policy)
 	}
 	if caps.Valkey != "" {
@@ -195,12 +195,12 @@ func atLeast(version string, want ...int) bool {
 // agree lays down what all nodes must share, or compares with it. A key's
 // partition and hash say where its record is: nodes that compute them in two
 // ways would both own one key.
-func (s *Store) agree(ctx context.Context, client redis.UniversalClient) error {
+func (d *DB) agree(ctx context.Context, client redis.UniversalClient) error {
 	hashing := run.Key{}.Encode(nil)[0] // the version byte of the encoding
-	mine := fmt.Sprintf("1|%d|%d", s.cfg.Partitions, hashing)
+	mine := fmt.Sprintf("1|%d|%d", d.cfg.Partitions, hashing)
 	pipe := client.Pipeline()
-	pipe.SetNX(ctx, s.names.deployment(), mine, 0)
-	held := pipe.Get(ctx, s.names.deployment())
+	pipe.SetNX(ctx, d.names.Deployment(), mine, 0)
+	held := pipe.Get(ctx, d.names.Deployment())
 	if _, err := pipe.Exec(ctx); err != nil {
 		return err
 	}
@@ -212,5 +212,5 @@ func (s *Store) agree(ctx context.Context, client redis.UniversalClient) error {
 		return unfit("the deployment record in Redis is of another form: it was written by another version of this program")
 	}
 	return unfit("this node is configured with %d partitions and hashes keys in version %d, but the deployment in Redis has %d partitions and version %d: they are fixed for its life",
-		s.cfg.Partitions, hashing, partitions, version)
+		d.cfg.Partitions, hashing, partitions, version)
 }

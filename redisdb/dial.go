@@ -1,4 +1,4 @@
-package claim
+package redisdb
 
 import (
 	"context"
@@ -14,10 +14,8 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// dialError is a connection that was not made. go-redis prints dial errors
-// through a logger that is global to the process, and that a library has no
-// business to replace; so the address leaves the error here, before go-redis
-// or anyone else can print it.
+// dialError is a connection that was not made. Its text holds no address:
+// whatever becomes of the error, it leaves the address here.
 type dialError struct{ reason string }
 
 func (e *dialError) Error() string { return "no connection: " + e.reason }
@@ -69,9 +67,9 @@ func parseURL(text string) (*redis.Options, error) {
 	var bad *url.Error
 	switch {
 	case errors.As(err, &bad):
-		return nil, errors.New("claim: Config.URL is not a URL")
+		return nil, errors.New("redisdb: Config.URL is not a URL")
 	case err != nil:
-		return nil, fmt.Errorf("claim: Config.URL: %w", err)
+		return nil, fmt.Errorf("redisdb: Config.URL: %w", err)
 	}
 	return opt, nil
 }

@@ -1,4 +1,4 @@
-package claim
+package redisdb
 
 import (
 	"errors"
@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/e0ff5a15/mollifier/internal/devstack"
 	"github.com/e0ff5a15/mollifier/internal/devstack/stacktest"
@@ -62,7 +60,7 @@ func TestOpenRefusesEviction(t *testing.T) {
 func TestOpenRefusesOtherPartitions(t *testing.T) {
 	t.Parallel()
 	b := onShared(t)
-	if got := b.raw.Get(t.Context(), b.names.deployment()).Val(); got != fmt.Sprintf("1|%d|1", partitions) {
+	if got := b.raw.Get(t.Context(), b.names.Deployment()).Val(); got != fmt.Sprintf("1|%d|1", partitions) {
 		t.Fatalf("deployment %q", got)
 	}
 	onRedis(t, b.cfg) // agrees
@@ -75,7 +73,7 @@ func TestOpenRefusesOtherPartitions(t *testing.T) {
 		!strings.Contains(err.Error(), "77 partitions") || !strings.Contains(err.Error(), fmt.Sprintf("%d partitions", partitions)) {
 		t.Fatalf("two partitionings: %v", err)
 	}
-	b.raw.Set(t.Context(), b.names.deployment(), "2|x", 0)
+	b.raw.Set(t.Context(), b.names.Deployment(), "2|x", 0)
 	if _, err = other.Open(t.Context()); err == nil || errors.Is(err, run.ErrUnavailable) {
 		t.Fatalf("unknown deployment record: %v", err)
 	}
@@ -139,7 +137,6 @@ func TestConfigNamesTheField(t *testing.T) {
 		"not a URL":       func(c *Config) { c.URL = "redis://u:secret@[::1" },
 		"Prefix":          func(c *Config) { c.Prefix = "m{x}" },
 		"Partitions":      func(c *Config) { c.Partitions = 1025 },
-		"TTL":             func(c *Config) { c.TTL = MaxTTL + 1 },
 		"Deadline":        func(c *Config) { c.Deadline = -1 },
 		"Conns":           func(c *Config) { c.Conns = -1 },
 		"ClientName":      func(c *Config) { c.ClientName = "a b" },
@@ -152,126 +149,4 @@ func TestConfigNamesTheField(t *testing.T) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
-}
-
-// The scripts on a server in cluster mode: keys of a call are declared and of
-// one slot, and a batch over many partitions still is one Do (case 128).
-func TestCluster(t *testing.T) {
-	t.Parallel()
-	server := stacktest.PrivateRedis(t, func(c *devstack.RedisConfig) {
-		c.Settings = map[string]string{"cluster-enabled": "yes", "cluster-port": freePort(t), "cluster-allow-reads-when-down": "no"}
-	})
-	raw := plain(t, server.URL())
-	if err := raw.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the cluster is up", func() bool {
-		return strings.Contains(raw.ClusterInfo(t.Context()).Val(), "cluster_state:ok")
-	})
-	b := onRedis(t, Config{URL: server.URL(), Prefix: "m", Partitions: 64, Deadline: 10 * time.Second})
-	caps, err := b.Open(t.Context())
-	if err != nil || !caps.Cluster {
-		t.Fatalf("%+v %v", caps, err)
-	}
-	heard := hear(t, b.Store)
-	<-heard
-
-	mine := NewToken()
-	var claims, publishes, resets []Op
-	for i := range 500 {
-		k := keyOf(fmt.Sprint(i))
-		k.partition = i % 64
-		claims = append(claims, k.op(Claim, mine))
-	}
-	for i, r := range b.Do(t.Context(), claims) {
-		if r.State != Claimed {
-			t.Fatalf("claim %d: %+v", i, r)
-		}
-		k := key{claims[i].Partition, claims[i].Hash}
-		if i%2 == 0 {
-			publishes = append(publishes, k.publish(mine, newID(), r.AcceptedAt, r.AcceptedAt+hour, false))
-		} else {
-			resets = append(resets, k.op(Renew, mine))
-		}
-	}
-	b.want(key{claims[0].Partition, claims[0].Hash}.op(Claim, NewToken()), Pending)
-	for i, r := range b.Do(t.Context(), append(publishes, resets...)) {
-		if r.State != Done {
-			t.Fatalf("op %d: %+v", i, r)
-		}
-	}
-	if h := <-heard; h != claims[0].Hash {
-		t.Fatalf("announced %s", h)
-	}
-	cut := b.now() + hour
-	for _, op := range resets[:5] {
-		if _, err := b.Clock(t.Context(), op.Partition, op.Hash); err != nil {
-			t.Fatal(err)
-		}
-		if err := b.Reset(t.Context(), op.Partition, op.Hash, cut); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for i, r := range b.Do(t.Context(), []Op{resets[0], resets[5]}) {
-		if want := []State{Lost, Done}[i]; r.State != want {
-			t.Fatalf("after the reset: %+v", r)
-		}
-	}
-	// The server does check: keys of two slots in one call are refused.
-	err = raw.EvalSha(t.Context(), verbScripts[Renew].sha, []string{b.names.record(1, claims[0].Hash), b.names.record(2, claims[0].Hash)}).Err()
-	if !redis.HasErrorPrefix(err, "CROSSSLOT") {
-		t.Fatalf("two slots in one call: %v", err)
-	}
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
-}
-
-// Everything works for a user who may do no more than this, on these keys.
-func TestLeastRights(t *testing.T) {
-	t.Parallel()
-	server := stacktest.PrivateRedis(t)
-	raw := plain(t, server.URL())
-	err := raw.Do(t.Context(), "ACL", "SETUSER", "mollifier", "on", ">secret", "resetchannels", "~m:*", "&m:*", "-@all",
-		"+hello", "+client|setname", "+select", "+ping", "+info", "+eval", "+evalsha",
-		"+get", "+mget", "+set", "+setnx", "+time", "+publish", "+subscribe", "+unsubscribe").Err()
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := strings.LastIndex(server.URL(), "@")
-	b := onRedis(t, Config{URL: "redis://mollifier:secret@" + server.URL()[at+1:], Prefix: "m", Partitions: partitions, Deadline: 10 * time.Second})
-	b.raw = raw
-	if caps, err := b.Open(t.Context()); err != nil || caps.Fsync != "" {
-		t.Fatalf("%+v %v", caps, err)
-	}
-	heard := hear(t, b.Store)
-	<-heard
-	k, mine := keyOf("a"), NewToken()
-	accepted := b.want(k.op(Claim, mine), Claimed).AcceptedAt
-	b.want(k.op(Claim, NewToken()), Pending)
-	b.want(k.op(Renew, mine), Done)
-	b.want(k.publish(mine, newID(), accepted, accepted+hour, false), Done)
-	if h := <-heard; h != k.hash {
-		t.Fatalf("announced %s", h)
-	}
-	b.want(k.op(Claim, mine), Resolved)
-	if err := b.Reset(t.Context(), k.partition, k.hash, accepted+1); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.Clock(t.Context(), k.partition, k.hash); err != nil {
-		t.Fatal(err)
-	}
-	b.want(k.op(Claim, mine), Claimed)
-	b.want(k.op(Release, mine), Done)
 }

@@ -1,0 +1,220 @@
+package redisdb
+
+import (
+	"context"
+	"crypto/sha1" // the name that Redis gives to a script, not a secret
+	"encoding/hex"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/e0ff5a15/mollifier/run"
+)
+
+// Script is a Lua script, whose text must be a constant of the build: what
+// callers bring goes to it as arguments, never into it. It must reply with an
+// array; a reply of nothing or a single value is an error.
+type Script struct {
+	text, sha string
+	timed     bool
+}
+
+// NewScript takes the text of a script.
+func NewScript(text string) *Script {
+	sum := sha1.Sum([]byte(text))
+	return &Script{text: text, sha: hex.EncodeToString(sum[:])}
+}
+
+// NewClockScript takes the text of a script that appends one element to its
+// reply: TIME in microseconds, '|', and the run id of the server it runs on, as
+// INFO says it, all read in that execution. [DB.Run] takes the element away and
+// keeps it for [DB.LastTime].
+func NewClockScript(text string) *Script {
+	s := NewScript(text)
+	s.timed = true
+	return s
+}
+
+// SHA is the name under which Redis keeps the script.
+func (s *Script) SHA() string { return s.sha }
+
+// Call is one execution of a script. Args may be strings, byte slices and
+// integers. On a cluster all Keys must be of one slot.
+type Call struct {
+	Script *Script
+	Keys   []string
+	Args   []any
+}
+
+// Result is what a [Call] came to: the elements of the reply or an error, never
+// both. An element is a string, an int64, nil, or a []any of elements.
+type Result struct {
+	Values []any
+	// At is the TIME at which a clock script was executed; 0 for others.
+	At run.Instant
+	// Err wraps [run.ErrUnavailable]. It says about this call alone whether it
+	// may have been executed; see [OutcomeUnknown].
+	Err error
+}
+
+// Strings returns Values if there are n of them and all are strings.
+func (r Result) Strings(n int) ([]string, bool) {
+	if len(r.Values) != n {
+		return nil, false
+	}
+	texts := make([]string, n)
+	for i, v := range r.Values {
+		text, ok := v.(string)
+		if !ok {
+			return nil, false
+		}
+		texts[i] = text
+	}
+	return texts, true
+}
+
+// outcome is what came of a call, as this package sees it.
+type outcome struct {
+	values []any
+	at     run.Instant
+	err    *callError
+}
+
+// Run executes the calls in one round trip, in their order on each server, and
+// returns a result for each in its place. It never waits longer than the
+// configured deadline, and not at all while the breaker is open.
+func (d *DB) Run(ctx context.Context, calls []Call) []Result {
+	if len(calls) == 0 {
+		return nil
+	}
+	outcomes := make([]outcome, len(calls))
+	if l := d.link.Load(); l == nil {
+		fail(outcomes, &callError{text: "Redis is not open"})
+	} else if d.breaker.do(func() *callError { return d.attempt(ctx, l.client, calls, outcomes) }) == errRefused {
+		fail(outcomes, errRefused)
+	}
+	results := make([]Result, len(calls))
+	for i, o := range outcomes {
+		if o.err != nil {
+			results[i].Err = d.refusal(o.err)
+		} else {
+			results[i].Values, results[i].At = o.values, o.at
+		}
+	}
+	return results
+}
+
+// attempt returns what the breaker is to count.
+func (d *DB) attempt(ctx context.Context, client redis.UniversalClient, calls []Call, outcomes []outcome) *callError {
+	within, cancel := context.WithTimeout(ctx, d.cfg.Deadline)
+	defer cancel()
+	all := make([]int, len(calls))
+	for i := range all {
+		all[i] = i
+	}
+	if again := d.send(within, client, calls, outcomes, all, false); len(again) > 0 {
+		d.send(within, client, calls, outcomes, again, true)
+	}
+	return verdict(ctx, outcomes)
+}
+
+// send executes the calls that which names, and returns those whose script the
+// server did not have. They were not executed.
+func (d *DB) send(ctx context.Context, client redis.UniversalClient, calls []Call, outcomes []outcome, which []int, whole bool) (unknown []int) {
+	pipe := client.Pipeline()
+	cmds := make([]*redis.Cmd, len(which))
+	for n, i := range which {
+		c := &calls[i]
+		argv := make([]any, 0, 3+len(c.Keys)+len(c.Args))
+		if whole {
+			argv = append(argv, "eval", c.Script.text, len(c.Keys))
+		} else {
+			argv = append(argv, "evalsha", c.Script.sha, len(c.Keys))
+		}
+		for _, key := range c.Keys {
+			argv = append(argv, key)
+		}
+		cmds[n] = redis.NewCmd(ctx, append(argv, c.Args...)...)
+		_ = pipe.Process(ctx, cmds[n])
+	}
+	// Exec returns the first error of all; each command has its own.
+	_, overall := pipe.Exec(ctx)
+	now := time.Now()
+	for n, i := range which {
+		err := cmds[n].Err()
+		if err == nil && cmds[n].Val() == nil && overall != nil {
+			err = overall // the command was never sent
+		}
+		if err != nil {
+			outcomes[i] = outcome{err: classify(err)}
+			if noScript(err) {
+				unknown = append(unknown, i)
+			}
+			continue
+		}
+		values, ok := cmds[n].Val().([]any)
+		if !ok {
+			outcomes[i] = outcome{err: &callError{text: "Redis answered without an array", unknown: true}}
+			continue
+		}
+		outcomes[i] = d.read(calls[i].Script, values, now)
+	}
+	return unknown
+}
+
+// read takes the clock out of the reply of a clock script.
+func (d *DB) read(s *Script, values []any, now time.Time) outcome {
+	if !s.timed {
+		return outcome{values: values}
+	}
+	if last := len(values) - 1; last >= 0 {
+		if text, ok := values[last].(string); ok {
+			if at, epoch, ok := parseClock(text); ok {
+				d.clock.saw(at, epoch, now)
+				return outcome{values: values[:last], at: at}
+			}
+		}
+	}
+	return outcome{err: &callError{text: "Redis answered without its clock", unknown: true}}
+}
+
+// verdict is what the breaker is to count: an error that is down if Redis did
+// not serve some call, an error that is not down if the caller went away, and
+// nil if Redis answered, whatever it answered.
+func verdict(ctx context.Context, outcomes []outcome) *callError {
+	var left *callError
+	for i := range outcomes {
+		o := &outcomes[i]
+		if o.err == nil {
+			continue
+		}
+		if o.err.unknown && ctx.Err() != nil {
+			left = &callError{text: "the caller left", unknown: true}
+			o.err = left
+		} else if o.err.down {
+			return o.err
+		}
+	}
+	return left
+}
+
+func fail(outcomes []outcome, err *callError) {
+	for i := range outcomes {
+		outcomes[i].err = err
+	}
+}
+
+// refusal is the error of a call that failed with e.
+func (d *DB) refusal(e *callError) error {
+	var after time.Duration
+	if e == errRefused {
+		after = d.breaker.pause
+	}
+	return unavailable(e, after)
+}
+
+// Unreadable is the error of a call that was answered in a form that its sender
+// does not know: nobody can say what it did.
+func Unreadable() error {
+	return unavailable(&callError{text: "Redis answered in another form", unknown: true}, 0)
+}
