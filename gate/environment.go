@@ -1,0 +1,156 @@
+package gate
+
+import (
+	"hash/maphash"
+	"strings"
+	"sync"
+)
+
+// stripes is how many locks the environments are spread over.
+const stripes = 64
+
+// environment is what a node knows of one environment. The counter holds the
+// last reading and all that this node has counted since, so it is never behind
+// what Redis will say of this node's own triggers.
+type environment struct {
+	id      string
+	name    string // in Redis
+	counter counter
+	pending batch // counted, not sent
+	sent    batch // sent, without an answer
+}
+
+// batch is how many triggers were counted together, and when the first was.
+type batch struct{ n, since int64 }
+
+// recent is n, unless the batch is so old that it would be counted where it
+// does not belong: nobody has reported for longer than reports take.
+func (b batch) recent(now, age int64) int64 {
+	if now-b.since > age {
+		return 0
+	}
+	return b.n
+}
+
+// stripe is a part of the environments behind one lock, which is never held
+// over I/O or a call to others.
+type stripe struct {
+	mu      sync.Mutex
+	envs    map[string]*environment
+	dirty   []*environment // those with something pending, each once
+	spare   []*environment // the slice that dirty was before
+	sweepAt int            // at this many, those that say nothing are forgotten
+
+	_ [32]byte // neighbours lie on cache lines of their own
+}
+
+func (g *Gate) stripe(id string) *stripe {
+	return &g.stripes[maphash.String(g.seed, id)%stripes]
+}
+
+// age is how old a batch may be and still be counted in Redis.
+func (g *Gate) age(l limits) int64 { return max(l.window, 2*micros(g.cfg.Budget+g.cfg.Pause)) }
+
+// tripped reports whether the rate has tripped the environment.
+func (g *Gate) tripped(id string, now int64) bool {
+	s := g.stripe(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.envs[id]
+	return e != nil && e.counter.held > now
+}
+
+// advance counts n triggers and reports whether the environment is tripped then.
+func (g *Gate) advance(id string, now, n int64, l limits) bool {
+	s := g.stripe(id)
+	s.mu.Lock()
+	e := s.envs[id]
+	if e == nil {
+		if e = g.meet(s, id, now, l.algorithm); e == nil {
+			s.mu.Unlock()
+			g.counts.untracked.Add(uint64(n))
+			return false
+		}
+	}
+	before := e.counter.held > now
+	e.count(now, n, l, g.age(l))
+	tripped := e.counter.held > now
+	wake := false
+	if e.pending.n == 0 {
+		e.pending.since = now
+		wake = len(s.dirty) == 0
+		s.dirty = append(s.dirty, e)
+	}
+	e.pending.n += n
+	s.mu.Unlock()
+
+	if tripped && !before {
+		g.counts.trips.Add(1)
+	}
+	if wake {
+		select {
+		case g.wake <- struct{}{}:
+		default:
+		}
+	}
+	return tripped
+}
+
+// count advances the counter by n triggers of this node. What is not known to
+// have been counted in Redis may yet be counted in its next window: it is
+// carried over the end of this one.
+func (e *environment) count(now, n int64, l limits, age int64) {
+	if l.algorithm == FixedWindow && e.counter.mark <= now {
+		n += e.pending.recent(now, age) + e.sent.recent(now, age)
+	}
+	e.counter.add(now, n, l)
+}
+
+// read takes a reading in place of what the counter was, and counts on it what
+// has come since it was asked for.
+func (e *environment) read(r reading, now int64, l limits) {
+	e.sent = batch{}
+	held := e.counter.held
+	e.counter = r.at(now, l.algorithm)
+	// What tripped on this node may not have tripped in Redis yet.
+	e.counter.held = max(e.counter.held, held)
+	if e.pending.n > 0 {
+		e.counter.add(now, e.pending.n, l)
+	}
+}
+
+// meet begins with an environment; the stripe is locked. It returns nil if
+// there is no room.
+func (g *Gate) meet(s *stripe, id string, now int64, a Algorithm) *environment {
+	room := g.cfg.Environments / stripes
+	if len(s.envs) >= min(s.sweepAt, room) {
+		for other, e := range s.envs {
+			if e.pending.n == 0 && e.sent.n == 0 && e.counter.over(now, a) {
+				delete(s.envs, other)
+			}
+		}
+		// Twice as many as are alive: a sweep costs no more than what was met.
+		s.sweepAt = max(2*len(s.envs), 16)
+		if len(s.envs) >= room {
+			return nil
+		}
+	}
+	if s.envs == nil {
+		s.envs = make(map[string]*environment)
+	}
+	id = strings.Clone(id) // it may be part of a whole request
+	e := &environment{id: id, name: g.rateName(id)}
+	s.envs[id] = e
+	return e
+}
+
+func (g *Gate) environments() int {
+	n := 0
+	for i := range g.stripes {
+		s := &g.stripes[i]
+		s.mu.Lock()
+		n += len(s.envs)
+		s.mu.Unlock()
+	}
+	return n
+}

@@ -1,0 +1,158 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"sync/atomic"
+	"time"
+
+	"github.com/e0ff5a15/mollifier/redisdb"
+	"github.com/e0ff5a15/mollifier/run"
+)
+
+// Redis is what a gate needs of Redis: [redisdb.DB] is one.
+type Redis interface {
+	// Run executes calls in one round trip, within ctx; an error is the call's own.
+	Run(ctx context.Context, calls []redisdb.Call) []redisdb.Result
+	// Available reports, without I/O, whether a call would go out.
+	Available() bool
+	Names() redisdb.Names
+}
+
+// Gate decides for one node. Its methods are safe for concurrent use, and only
+// [Gate.Report] does I/O.
+type Gate struct {
+	cfg   Config
+	redis Redis
+	began time.Time
+
+	off, shadow atomic.Bool
+	overrides   overrides
+	pressure    pressure
+	decided     decisions
+	counts      counts
+
+	seed    maphash.Seed
+	stripes [stripes]stripe
+	wake    chan struct{} // has room for one: something is to be reported
+	resume  int64         // Report's own: Redis is left alone before this instant
+}
+
+// New checks the configuration by the names of its fields. It does not touch
+// the network. Without [Gate.Report] running, the gate counts for this node
+// alone.
+func New(cfg Config, redis Redis) (*Gate, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if redis == nil {
+		return nil, errors.New("gate: Redis is required")
+	}
+	g := &Gate{
+		cfg: cfg, redis: redis, began: cfg.Now(),
+		pressure: pressure{cfg: cfg.Pressure},
+		seed:     maphash.MakeSeed(),
+		wake:     make(chan struct{}, 1),
+	}
+	g.overrides.init(cfg)
+	g.off.Store(cfg.Off)
+	g.shadow.Store(cfg.Shadow)
+	return g, nil
+}
+
+// Route says what the gate would do with the trigger now. It counts nothing
+// and allocates nothing.
+func (g *Gate) Route(s *run.Snapshot, now time.Time) Decision {
+	d, _ := g.route(s, g.at(now), 0)
+	return d
+}
+
+// Decide counts the trigger, if it is one that counts, and then decides: the
+// one that passes the threshold is the first that is mollified. It allocates
+// only for an environment that it has not met before.
+func (g *Gate) Decide(s *run.Snapshot, now time.Time) Decision {
+	d, enrolled := g.route(s, g.at(now), 1)
+	g.decided.record(d, enrolled)
+	return d
+}
+
+// Mollified counts a trigger that went into the buffer because [Gate.Route]
+// said so, whatever the gate would say by now.
+func (g *Gate) Mollified(s *run.Snapshot, now time.Time) {
+	d, enrolled := g.route(s, g.at(now), 1)
+	if d.Outcome != Mollify {
+		d = Decision{Outcome: Mollify, Reason: ReasonRate}
+	}
+	g.decided.record(d, enrolled)
+}
+
+// Count counts n triggers of an environment without deciding anything. Not for
+// triggers that [Gate.Decide] or [Gate.Mollified] has seen. n below 1 is nothing.
+func (g *Gate) Count(environment string, n int, now time.Time) {
+	if n < 1 || g.off.Load() {
+		return
+	}
+	limits, _ := g.overrides.of(environment)
+	g.advance(environment, g.at(now), int64(n), limits)
+}
+
+// route decides, having counted n of the trigger if it counts.
+func (g *Gate) route(s *run.Snapshot, now, n int64) (d Decision, enrolled bool) {
+	t := &s.Trigger
+	in := Input{
+		Debounce:       t.Debounce != nil,
+		OneTimeToken:   t.OneTimeToken,
+		TriggerAndWait: t.ResumeParent && !t.ParentRun.IsZero(),
+		Off:            g.off.Load(),
+		Enrolled:       g.cfg.Enrolled(t.Organisation),
+		Shadow:         g.shadow.Load(),
+	}
+	var l limits
+	l, in.Force = g.overrides.of(t.Environment)
+	if d = Decide(in); !d.Counts {
+		return d, in.Enrolled
+	}
+	switch {
+	case n > 0:
+		in.Tripped = g.advance(t.Environment, now, n, l)
+	default:
+		in.Tripped = g.tripped(t.Environment, now)
+	}
+	in.Why = ReasonRate
+	if !in.Tripped {
+		in.Why = g.pressure.reason(now)
+		in.Tripped = in.Why != noReason
+	}
+	return Decide(in), in.Enrolled
+}
+
+// Observe tells the gate what one call to Postgres was like: how long it took
+// once it had a connection, how long it waited for one, and whether Postgres
+// failed it. Pass errors that are about Postgres (it can not be reached, it
+// timed out) and not those about what was written, nor the caller's own end.
+func (g *Gate) Observe(latency, poolWait time.Duration, err error) {
+	g.pressure.observe(g.at(g.cfg.Now()), latency, poolWait, err != nil)
+}
+
+// Pressure returns the name of what trips all environments now, or "".
+func (g *Gate) Pressure() string { return g.pressure.reason(g.at(g.cfg.Now())).String() }
+
+// Switch turns the mollifier on or off, from the next decision on.
+func (g *Gate) Switch(on bool) { g.off.Store(!on) }
+
+// SetShadow turns shadow mode on or off, from the next decision on.
+func (g *Gate) SetShadow(on bool) { g.shadow.Store(on) }
+
+// Set overrides an environment's settings from the next trigger on, on this
+// node alone; tell every node. The error names the field.
+func (g *Gate) Set(environment string, o Override) error { return g.overrides.set(environment, o) }
+
+// Clear removes an environment's override.
+func (g *Gate) Clear(environment string) { g.overrides.clear(environment) }
+
+// at is a moment on the gate's own clock: microseconds, always positive, and
+// not moved by whoever sets the machine's clock.
+func (g *Gate) at(now time.Time) int64 {
+	return max(micros(now.Sub(g.began)), 0) + 1_000_000
+}
