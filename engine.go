@@ -207,8 +207,12 @@ func (e *Engine) Reset(ctx context.Context, organisation, environment, task, ide
 		return run.ID{}, err
 	}
 	if enrolled {
-		if err := e.claims.Reset(ctx, partition, hash, cut); err != nil {
+		buffered, err := e.claims.Reset(ctx, partition, hash, cut)
+		if err != nil {
 			return run.ID{}, err
+		}
+		if cleared.IsZero() {
+			cleared = buffered
 		}
 	}
 	if cleared.IsZero() {

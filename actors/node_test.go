@@ -180,7 +180,7 @@ func (n *node) reset(t run.Trigger) run.ID {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	if err := n.redis.Reset(ctx, p, key.Hash(), cut); err != nil {
+	if _, err := n.redis.Reset(ctx, p, key.Hash(), cut); err != nil {
 		n.t.Fatal(err)
 	}
 	return cleared

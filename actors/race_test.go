@@ -86,7 +86,7 @@ func TestResetFlagsAClaimThatFoundTheOldRun(t *testing.T) {
 	if err != nil || cleared != old.ID() {
 		t.Fatalf("reset: %s, %v", cleared, err)
 	}
-	if err := b.redis.Reset(t.Context(), p, key.Hash(), cut); err != nil {
+	if _, err := b.redis.Reset(t.Context(), p, key.Hash(), cut); err != nil {
 		t.Fatal(err)
 	}
 	a.claims.before[claim.Publish].open()

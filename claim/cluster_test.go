@@ -68,13 +68,25 @@ func TestCluster(t *testing.T) {
 		if _, err := b.Clock(t.Context(), op.Partition, op.Hash); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.Reset(t.Context(), op.Partition, op.Hash, cut); err != nil {
+		if _, err := b.Reset(t.Context(), op.Partition, op.Hash, cut); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for i, r := range b.Do(t.Context(), []Op{resets[0], resets[5]}) {
 		if want := []State{Lost, Done}[i]; r.State != want {
 			t.Fatalf("after the reset: %+v", r)
+		}
+	}
+	// The entry of a bound run is found in the slot of its key's record.
+	for i, op := range resets[6:40] {
+		k, id := key{op.Partition, op.Hash}, newID()
+		b.put(k, bound(id, cut-hour, cut+hour))
+		b.want(k.op(Claim, mine), Claimed) // no entry: healed
+		b.put(k, bound(id, cut-hour, cut+hour))
+		b.buffer(k, id, "q", cut+hour)
+		b.want(k.op(Claim, mine), Bound)
+		if cleared, err := b.Reset(t.Context(), op.Partition, op.Hash, cut); err != nil || cleared != id {
+			t.Fatalf("reset %d: %q %v", i, cleared, err)
 		}
 	}
 	// The server does check: keys of two slots in one call are refused.
@@ -126,7 +138,7 @@ func TestLeastRights(t *testing.T) {
 		t.Fatalf("announced %s", h)
 	}
 	b.want(k.op(Claim, mine), Resolved)
-	if err := b.Reset(t.Context(), k.partition, k.hash, accepted+1); err != nil {
+	if _, err := b.Reset(t.Context(), k.partition, k.hash, accepted+1); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.Clock(t.Context(), k.partition, k.hash); err != nil {

@@ -1,7 +1,8 @@
 // Package claim keeps, in Redis, the one owner that a key has across all nodes
 // while its run is being created, and for a minute afterwards which run that
-// was. It owns the record of a key, the scripts that move it, and the
-// connection to Redis; it knows nothing of Postgres, shards or flights.
+// was. It owns the record of a key and the scripts that move it; it knows
+// nothing of Postgres, shards or flights, and of the buffer only what a record
+// says about a buffered run.
 //
 // # The record
 //
@@ -10,6 +11,8 @@
 //
 //	1|p|<token>|<accepted at>|<deadline>|<flags>                         pending: claimed, the run is being created
 //	1|r|<run>|<accepted at>|<until>|<payload digest>|<request digest>    resolved: this run holds the key
+//	1|b|<run>|<accepted at>|<until>|<payload digest>|<request digest>|<environment tag>
+//	                                                                     bound: this run, which is buffered, holds the key
 //	1|f|<floor>                                                          free, but not before: the floor
 //	(absent)                                                             free
 //
@@ -27,6 +30,24 @@
 //	  │      publish of a     ▼  │ claim                                    │
 //	  └───────────────────── floor ◄────────────────────────────────────────┘
 //	                            reset: acc < cut
+//
+// Package buffer adds one state: accepting a run turns a claim, a floor, an
+// absent or an ended record into bound, and bound becomes resolved when the run
+// has reached Postgres, or a floor when it failed.
+//
+//	            accept                     ack
+//	pending, floor, ───► bound ──────────────────────────────► resolved
+//	absent               │  │
+//	                     │  ├── claim: TIME >= until, the run is the observed
+//	                     │  │   one, or its entry is gone ───► pending
+//	                     │  └── fail; reset: acc < cut ──────► floor
+//	                     └───── claim otherwise: answer [Bound]
+//
+// A bound record has no Redis TTL: it lives as long as the run's entry, whose
+// name follows from the record's own name, the run and the environment's tag.
+// An entry that is gone without the record having been told (lost, or removed
+// by hand) does not hold the key: the next claim heals the record. To publish,
+// release and renew a bound record is like a resolved one: somebody else's.
 //
 // A claim met pending with another token becomes the claimer's when TIME has
 // reached the deadline; before that the answer is [Pending] and flag w is set.
@@ -60,7 +81,9 @@
 // here stops a late owner from writing to Postgres, whose slot then decides.
 // [Pending] is true for at most [Reply.Wait]; a wake-up may end it earlier and
 // may be lost, so the waiter asks again at the latest when Wait has passed.
-// [Resolved] is true at no time after the reply. [Done] and [Lost] are final.
+// [Resolved] is true at no time after the reply, nor is [Bound]; but a bound
+// run that nobody had leased ([Reply.Queued]) held the key at the reply, since
+// nothing but this Redis knew it. [Done] and [Lost] are final.
 //
 // # What a crash leaves behind
 //
@@ -81,7 +104,7 @@
 // unknown. Claim and renew find their own token and answer as before, moving
 // only the deadline. Publish finds the record resolved to its own run and
 // answers [Done]; release finds a floor and answers [Done]. Reset only raises
-// the floor or sets a flag. Nothing is counted, and nothing is appended.
+// the floor, sets a flag, or shortens an interval to the same end. Nothing is counted, and nothing is appended.
 //
 // # Reset and pending claims
 //
@@ -95,13 +118,10 @@
 // # What it refuses
 //
 // A record with an unknown version or state letter, or of another form, is an
-// error for that item and is left as it is: never taken for an absent one.
-// That is how a later state meets an older node: a binding to a buffered run
-// (letter b: run, acceptance, until and what the buffer needs) will be one
-// more letter, written by the accept that checks the claim, and a node that
-// does not know it lets Postgres decide.
+// error for that item and is left as it is: never taken for an absent one. That
+// is how a later state meets an older node, and Postgres decides then.
 //
-// Opening refuses a Redis older than 7.0, one that may evict records, and one
-// that holds another partitioning. On Redis Cluster, all keys of a call carry
-// the partition's hash tag; the breaker is one for the whole cluster.
+// All keys of a call carry the partition's hash tag. The scripts declare the
+// records that they touch; the name of an entry is formed from the name of a
+// declared record and what that record says, so it is of the same slot.
 package claim

@@ -229,7 +229,7 @@ func TestOutOfMemory(t *testing.T) {
 	eventually(t, "the breaker opened by refusals lets a release through", func() bool {
 		return b.Do(t.Context(), []Op{o.op(Release, mine)})[0].State == Done
 	})
-	eventually(t, "a reset", func() bool { return b.Reset(t.Context(), k.partition, k.hash, at+5) == nil })
+	eventually(t, "a reset", func() bool { _, err := b.Reset(t.Context(), k.partition, k.hash, at+5); return err == nil })
 	set("0")
 	eventually(t, "claims again", func() bool {
 		return b.Do(t.Context(), []Op{keyOf("new").op(Claim, mine)})[0].State == Claimed

@@ -166,6 +166,21 @@ func resolved(id run.ID, acc, until run.Instant) string {
 	return fmt.Sprintf("1|r|%s|%d|%d|-|-", id, acc, until)
 }
 
+func bound(id run.ID, acc, until run.Instant) string {
+	return fmt.Sprintf("1|b|%s|%d|%d|-|-|%s", id, acc, until, envTag)
+}
+
+const envTag = "env-1_X"
+
+// buffer writes as much of an entry as a claim looks at.
+func (b *bench) buffer(k key, id run.ID, status string, until run.Instant) {
+	b.t.Helper()
+	err := b.raw.HSet(b.t.Context(), b.names.Entry(k.partition, envTag, id), "v", "1", "st", status, "until", int64(until)).Err()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 func floor(at run.Instant) string { return fmt.Sprintf("1|f|%d", at) }
 
 func newID() run.ID { return run.MintID(time.UnixMilli(1_800_000_000_000), 1) }

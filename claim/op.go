@@ -66,6 +66,7 @@ const (
 	Claimed  State = iota + 1 // Claim: the key is mine, accepted at Reply.AcceptedAt
 	Pending                   // Claim: another owner has it for at most Reply.Wait
 	Resolved                  // Claim: Reply.Run held the key when it was published
+	Bound                     // Claim: Reply.Run, which is buffered, holds the key
 	Done                      // Publish, Release, Renew: the record is as asked for
 	Lost                      // Publish, Release, Renew: the claim is not mine any more
 )
@@ -79,6 +80,8 @@ func (s State) String() string {
 		return "pending"
 	case Resolved:
 		return "resolved"
+	case Bound:
+		return "bound"
 	case Done:
 		return "done"
 	case Lost:
@@ -90,16 +93,20 @@ func (s State) String() string {
 // Reply answers one [Op]. Exactly one of State and Err is set.
 type Reply struct {
 	State State
-	// AcceptedAt: of the claim (Claimed) or of the run (Resolved).
+	// AcceptedAt: of the claim (Claimed) or of the run (Resolved, Bound).
 	AcceptedAt run.Instant
 	// Wait, for Pending: until the owner's deadline. Ask again then, or when
 	// the key is announced by [Store.Wakes].
 	Wait time.Duration
-	// For Resolved.
+	// For Resolved and Bound.
 	Run         run.ID
 	Until       run.Instant
 	PayloadHash run.Digest
 	RequestHash run.Digest
+	// Queued, for Bound: nobody has leased the run yet, so nothing can have
+	// happened to it, and it holds the key as of this reply. If false the run may
+	// be in Postgres, and may have lost its key there.
+	Queued bool
 	// Err is about this item alone or about the whole call. It wraps
 	// [run.ErrUnavailable] when Redis gave no answer ([redisdb.OutcomeUnknown] tells
 	// whether the op may have been executed) and [run.ErrUnknownVersion] when

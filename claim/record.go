@@ -34,15 +34,28 @@ func parseResolved(text string) (r Reply, ok bool) {
 	if !ok {
 		return Reply{}, false
 	}
-	var fields [5]string
-	for i := range 4 {
-		if fields[i], rest, ok = strings.Cut(rest, "|"); !ok {
-			return Reply{}, false
-		}
-	}
-	fields[4] = rest
+	return parseHolder(Resolved, strings.Split(rest, "|"))
+}
 
-	r.State = Resolved
+// parseBound reads the record of a bound key with what the claim script says of
+// the run's entry behind it. It is total.
+func parseBound(text string) (r Reply, ok bool) {
+	rest, ok := strings.CutPrefix(text, "1|b|")
+	fields := strings.Split(rest, "|")
+	if !ok || len(fields) != 7 || fields[5] == "" || (fields[6] != "q" && fields[6] != "l") {
+		return Reply{}, false
+	}
+	r, ok = parseHolder(Bound, fields[:5])
+	r.Queued = ok && fields[6] == "q"
+	return r, ok
+}
+
+// parseHolder reads run, acceptance, end and the two digests.
+func parseHolder(state State, fields []string) (Reply, bool) {
+	if len(fields) != 5 {
+		return Reply{}, false
+	}
+	r := Reply{State: state}
 	id, err := run.ParseID(fields[0])
 	if err != nil {
 		return Reply{}, false
@@ -80,6 +93,9 @@ func parseReply(verb Verb, text string) Reply {
 		}
 	case verb == Claim && kind == '1':
 		if r, ok := parseResolved(text); ok {
+			return r
+		}
+		if r, ok := parseBound(text); ok {
 			return r
 		}
 	}

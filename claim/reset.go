@@ -24,20 +24,29 @@ func (s *Store) Clock(ctx context.Context, partition int, hash run.Hash) (run.In
 	return 0, errUnreadable
 }
 
-// Reset ends what was accepted for the key before cut: a resolved record or a
-// pending claim gives way to the floor cut, and waiters of the claim are
-// announced. What was accepted at cut or later stays; a claim that stays is
-// marked, so that its owner can not publish a run that it merely found. Reset
-// may be repeated. Errors are those of [Reply.Err].
-func (s *Store) Reset(ctx context.Context, partition int, hash run.Hash, cut run.Instant) error {
+// Reset ends what was accepted for the key before cut: a resolved record, a
+// binding or a pending claim gives way to the floor cut, and waiters of the
+// claim are announced. What was accepted at cut or later stays; a claim that
+// stays is marked, so that its owner can not publish a run that it merely found.
+//
+// A buffered run that was accepted before cut remains what it is, but in its
+// entry, too, the interval of its key now ends at cut. If it held the key until
+// now, its id is returned; else the zero ID. A repeated Reset changes nothing
+// more and returns the zero ID. Errors are those of [Reply.Err].
+func (s *Store) Reset(ctx context.Context, partition int, hash run.Hash, cut run.Instant) (run.ID, error) {
 	if cut <= 0 || cut > redisdb.MaxInstant {
-		return fmt.Errorf("claim: reset with cut %d outside (0, %d]", cut, redisdb.MaxInstant)
+		return run.ID{}, fmt.Errorf("claim: reset with cut %d outside (0, %d]", cut, redisdb.MaxInstant)
 	}
 	answer, err := s.one(ctx, resetScript, partition, hash, int64(cut), life.Milliseconds(), s.names.Wake())
-	if err == nil && answer != "d" {
-		err = errUnreadable
+	if err != nil || answer == "d" {
+		return run.ID{}, err
 	}
-	return err
+	if answer[:min(1, len(answer))] == "d" {
+		if id, err := run.ParseID(answer[1:]); err == nil {
+			return id, nil
+		}
+	}
+	return run.ID{}, errUnreadable
 }
 
 // one calls a script on one key.

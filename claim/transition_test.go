@@ -269,7 +269,7 @@ func TestRecheck(t *testing.T) {
 			t.Fatalf("accepted at %d after a cut at %d", at, cut)
 		}
 		for range 2 {
-			if err := b.Reset(t.Context(), k.partition, k.hash, cut); err != nil {
+			if _, err := b.Reset(t.Context(), k.partition, k.hash, cut); err != nil {
 				t.Fatal(err)
 			}
 			if f := fields(b.get(k)); f[5] != "c" {
@@ -315,7 +315,7 @@ func TestReset(t *testing.T) {
 			b.put(k, c.before)
 		}
 		for i := range 2 {
-			if err := b.Reset(t.Context(), k.partition, k.hash, cut); err != nil {
+			if _, err := b.Reset(t.Context(), k.partition, k.hash, cut); err != nil {
 				t.Fatal(err)
 			}
 			if got := b.get(k); got != c.after {
@@ -335,7 +335,7 @@ func TestReset(t *testing.T) {
 	for _, acc := range []run.Instant{cut, cut + 1} {
 		k, record := keyOf("resolved above"), resolved(newID(), acc, now+hour)
 		b.put(k, record)
-		if err := b.Reset(t.Context(), k.partition, k.hash, cut); err != nil {
+		if _, err := b.Reset(t.Context(), k.partition, k.hash, cut); err != nil {
 			t.Fatal(err)
 		}
 		if got := b.get(k); got != record {
@@ -347,7 +347,7 @@ func TestReset(t *testing.T) {
 	b.want(k.publish(mine, newID(), now, now+hour, false), Lost)
 	// A cut ahead of the clock is kept.
 	k = keyOf("ahead")
-	if err := b.Reset(t.Context(), k.partition, k.hash, now+hour); err != nil {
+	if _, err := b.Reset(t.Context(), k.partition, k.hash, now+hour); err != nil {
 		t.Fatal(err)
 	}
 	if r := b.want(k.op(Claim, mine), Claimed); r.AcceptedAt != now+hour {
@@ -357,7 +357,7 @@ func TestReset(t *testing.T) {
 		t.Fatalf("record lives %s", d)
 	}
 	for _, bad := range []run.Instant{0, -1, redisdb.MaxInstant + 1} {
-		if b.Reset(t.Context(), k.partition, k.hash, bad) == nil {
+		if _, err := b.Reset(t.Context(), k.partition, k.hash, bad); err == nil {
 			t.Errorf("cut %d accepted", bad)
 		}
 	}
@@ -439,7 +439,7 @@ func TestUnreadableRecord(t *testing.T) {
 	for _, record := range []string{"2|p|t|1|2|-", "1|b|run_x|1|2", "", "1|f|"} {
 		k := keyOf("reset")
 		b.put(k, record)
-		if err := b.Reset(t.Context(), k.partition, k.hash, now); !errors.Is(err, run.ErrUnknownVersion) {
+		if _, err := b.Reset(t.Context(), k.partition, k.hash, now); !errors.Is(err, run.ErrUnknownVersion) {
 			t.Errorf("%q: reset: %v", record, err)
 		}
 		if _, err := b.Clock(t.Context(), k.partition, k.hash); !errors.Is(err, run.ErrUnknownVersion) {
@@ -466,7 +466,7 @@ func TestForeignType(t *testing.T) {
 		if !errors.Is(replies[0].Err, run.ErrUnknownVersion) || replies[1].State != Claimed {
 			t.Fatalf("replies %+v", replies)
 		}
-		if err := b.Reset(t.Context(), k.partition, k.hash, 5); err == nil {
+		if _, err := b.Reset(t.Context(), k.partition, k.hash, 5); err == nil {
 			t.Fatal("reset of a list")
 		}
 	}

@@ -14,17 +14,18 @@ import (
 // by the test, which writes the same into Redis, and acceptance times of
 // claims are taken from Redis and checked for order.
 type twin struct {
-	state byte // 0 absent, p, r, f
+	state byte // 0 absent, p, r, b, f
 	token Token
 	acc   run.Instant // of the claim or run; the floor itself for f
 	over  bool
 	flags string
 	run   run.ID
+	entry byte // b: the status of the entry, 0 if it is gone
 }
 
 func (w *twin) least() run.Instant {
 	switch w.state {
-	case 'p', 'r':
+	case 'p', 'r', 'b':
 		return w.acc + 1
 	case 'f':
 		return w.acc
@@ -49,6 +50,8 @@ func (w *twin) do(op Op, accepted run.Instant) (state State, announced bool) {
 			return Pending, false
 		case w.state == 'r' && !w.over && w.run != op.Observed:
 			return Resolved, false
+		case w.state == 'b' && !w.over && w.run != op.Observed && w.entry != 0:
+			return Bound, false
 		}
 		*w = twin{state: 'p', token: op.Token, acc: accepted}
 		return Claimed, false
@@ -82,19 +85,22 @@ func (w *twin) do(op Op, accepted run.Instant) (state State, announced bool) {
 	return Lost, false
 }
 
-func (w *twin) reset(cut run.Instant) (announced bool) {
+func (w *twin) reset(cut run.Instant) (announced bool, cleared run.ID) {
 	switch {
 	case w.state == 'p' && w.acc >= cut:
 		if !strings.Contains(w.flags, "c") {
 			w.flags += "c"
 		}
-		return false
-	case (w.state == 'r' || w.state == 'f') && w.acc >= cut:
-		return false
+		return false, cleared
+	case (w.state == 'r' || w.state == 'b' || w.state == 'f') && w.acc >= cut:
+		return false, cleared
 	}
 	announced = w.state == 'p' && strings.Contains(w.flags, "w")
+	if w.state == 'b' && w.entry != 0 && !w.over {
+		cleared = w.run
+	}
 	*w = twin{state: 'f', acc: cut}
-	return announced
+	return announced, cleared
 }
 
 // matches compares the model with the record in Redis.
@@ -110,8 +116,8 @@ func (w *twin) matches(record string, now run.Instant) error {
 	switch w.state {
 	case 'f':
 		want = floor(w.acc)
-	case 'r':
-		want = fmt.Sprintf("1|r|%s|%d|", w.run, w.acc)
+	case 'r', 'b':
+		want = fmt.Sprintf("1|%c|%s|%d|", w.state, w.run, w.acc)
 		if !strings.HasPrefix(record, want) {
 			return fmt.Errorf("record %q, want %q...", record, want)
 		}
@@ -167,7 +173,7 @@ func TestTwin(t *testing.T) {
 		var woken []string
 
 		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
-			switch rapid.IntRange(0, 6).Draw(rt, "step") {
+			switch rapid.IntRange(0, 8).Draw(rt, "step") {
 			default:
 				var ops []Op
 				var at []int
@@ -214,7 +220,9 @@ func TestTwin(t *testing.T) {
 							if r.AcceptedAt < max(before, old.least()) || r.AcceptedAt > max(b.now(), old.least()) {
 								rt.Fatalf("claimed at %d over %+v", r.AcceptedAt, old)
 							}
-						case state == Resolved && (r.Run != w.run || r.AcceptedAt != w.acc):
+						case state == Bound && r.Queued != (w.entry == 'q'):
+							rt.Fatalf("bound %+v, entry %c", r, w.entry)
+						case (state == Resolved || state == Bound) && (r.Run != w.run || r.AcceptedAt != w.acc):
 							rt.Fatalf("resolved %+v, want %+v", r, w)
 						}
 					}
@@ -225,11 +233,31 @@ func TestTwin(t *testing.T) {
 				if rapid.Bool().Draw(rt, "far") {
 					cut = ahead
 				}
-				if err := b.Reset(t.Context(), keys[i].partition, keys[i].hash, cut); err != nil {
+				cleared, err := b.Reset(t.Context(), keys[i].partition, keys[i].hash, cut)
+				if err != nil {
 					rt.Fatal(err)
 				}
-				if twins[i].reset(cut) {
+				announced, want := twins[i].reset(cut)
+				if cleared != want {
+					rt.Fatalf("reset cleared %q, want %q", cleared, want)
+				}
+				if announced {
 					woken = append(woken, keys[i].hash.String())
+				}
+			case 7: // a run is accepted into the buffer
+				i := rapid.IntRange(0, len(keys)-1).Draw(rt, "key")
+				at := max(b.now(), twins[i].least())
+				*twins[i] = twin{state: 'b', acc: at, run: newID(), entry: 'q'}
+				b.buffer(keys[i], twins[i].run, "q", at+hour)
+				b.put(keys[i], bound(twins[i].run, at, at+hour))
+			case 8: // it is leased, or vanishes
+				i := rapid.IntRange(0, len(keys)-1).Draw(rt, "key")
+				if w := twins[i]; w.entry != 0 && rapid.Bool().Draw(rt, "leased") {
+					w.entry = 'l'
+					b.buffer(keys[i], w.run, "l", w.acc+hour)
+				} else if w.entry != 0 {
+					w.entry = 0
+					b.raw.Del(t.Context(), b.names.Entry(keys[i].partition, envTag, w.run))
 				}
 			case 6: // time passes
 				i := rapid.IntRange(0, len(keys)-1).Draw(rt, "key")
@@ -278,7 +306,9 @@ func TestTwice(t *testing.T) {
 	records := []string{
 		"", floor(now - hour), floor(now + hour), resolved(id, now, now+hour), resolved(id, now-hour, now-1),
 		resolved(newID(), now, now+hour),
+		bound(id, now, now+hour), bound(id, now-hour, now-1), bound(newID(), now, now+hour),
 	}
+	b.buffer(keyOf("twice"), id, "q", now+hour)
 	for _, token := range []Token{mine, theirs} {
 		for _, flags := range []string{"-", "w", "c", "cw"} {
 			records = append(records, pending(token, now, now+5*second, flags), pending(token, now-hour, now-1, flags))

@@ -36,7 +36,7 @@ func TestWakes(t *testing.T) {
 	for _, end := range []func(mine Token, at run.Instant){
 		func(mine Token, at run.Instant) { b.want(k.op(Release, mine), Done) },
 		func(Token, run.Instant) {
-			if err := b.Reset(t.Context(), k.partition, k.hash, now+hour); err != nil {
+			if _, err := b.Reset(t.Context(), k.partition, k.hash, now+hour); err != nil {
 				t.Error(err)
 			}
 		},

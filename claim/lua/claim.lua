@@ -9,6 +9,8 @@
 --   'c' acceptance time   claimed
 --   'w' us                another's claim, over in so many us; flag w is set
 --   the record            resolved to a run
+--   the record and '|q'   bound to a buffered run, which nobody has leased yet
+--   the record and '|l'   bound to a buffered run, which may be in Postgres too
 --   '?'                   a record that this script does not know; untouched
 -- O(n). Refused when Redis is out of memory (no flags).
 local ceiling = 9007199254740000 -- above it doubles skip integers
@@ -67,6 +69,24 @@ for i = 1, #KEYS do
         answer = record
       else
         least = acc + 1
+      end
+    elseif state == '1|b|' then
+      local id, acc, ends, tag = match(record, '^1|b|([^|]+)|(%d+)|(%d+)|[^|]+|[^|]+|([%w_-]+)$')
+      if not id then
+        answer = '?'
+      else
+        if tonumber(ends) > now and id ~= ARGV[2 * i + 2] then
+          -- The entry's name: this key's, whose last 45 characters are 'k:' and the hash, with what the record says.
+          local status = redis.pcall('HGET', sub(KEYS[i], 1, -46) .. 'e:' .. tag .. ':' .. id, 'st')
+          if status == 'q' then
+            answer = record .. '|q'
+          elseif type(status) == 'table' then
+            answer = '?' -- a key of another type
+          elseif status then
+            answer = record .. '|l'
+          end
+        end
+        if not answer then least = acc + 1 end -- over, observed, or its entry is gone
       end
     else
       local floor = match(record, '^1|f|(%d+)$')

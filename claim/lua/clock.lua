@@ -11,6 +11,7 @@ if record then
   local match = string.match
   local seen = match(record, '^1|p|[^|]+|(%d+)|%d+|[wc-]+$')
     or match(record, '^1|r|[^|]+|(%d+)|%d+|')
+    or match(record, '^1|b|[^|]+|(%d+)|%d+|[^|]+|[^|]+|[%w_-]+$')
     or match(record, '^1|f|(%d+)$')
   if not seen then return { '?' } end
   if seen + 1 > at then at = seen + 1 end

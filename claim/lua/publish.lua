@@ -48,7 +48,7 @@ for i = 1, #KEYS do
   elseif state == '1|r|' then
     local mine = match(wanted, '^1|r|[^|]+|')
     if sub(record, 1, #mine) == mine then answer = 'd' end
-  elseif record and state ~= '1|f|' then
+  elseif record and state ~= '1|f|' and state ~= '1|b|' then
     answer = '?'
   end
   replies[i] = answer

@@ -38,7 +38,7 @@ for i = 1, #KEYS do
     end
   elseif state == '1|f|' then
     answer = 'd'
-  elseif record and state ~= '1|r|' then
+  elseif record and state ~= '1|r|' and state ~= '1|b|' then
     answer = '?'
   end
   replies[i] = answer

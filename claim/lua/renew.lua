@@ -36,7 +36,7 @@ for i = 1, #KEYS do
       records[i] = '1|p|' .. owner .. '|' .. acc .. '|' .. deadline .. '|' .. flags
       lives[i] = keep(tonumber(acc))
     end
-  elseif record and state ~= '1|r|' and state ~= '1|f|' then
+  elseif record and state ~= '1|r|' and state ~= '1|f|' and state ~= '1|b|' then
     answer = '?'
   end
   replies[i] = answer

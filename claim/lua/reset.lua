@@ -4,7 +4,10 @@
 -- ARGV[1]   cut: the least acceptance time that stays, in us
 -- ARGV[2]   life of the floor in ms
 -- ARGV[3]   channel for announcements: the last 43 characters of the key
--- Returns one element: 'd', or '?' for a record that this script does not know; untouched.
+-- Returns one element:
+--   'd'   done; the id of a run follows if it is buffered and held the key until now
+--   '?'   a record that this script does not know; untouched
+-- A buffered run keeps its key, but its interval ends at cut, in its entry too.
 -- A pending claim accepted at or after cut is flagged c: its owner may have
 -- looked into Postgres before the reset was there.
 -- O(1), and one PUBLISH if a claim that was waited for ended.
@@ -14,6 +17,7 @@ local match = string.match
 local cut = tonumber(ARGV[1])
 local record = redis.call('GET', KEYS[1])
 local wake
+local cleared = ''
 
 if record then
   local acc, flags = match(record, '^1|p|[^|]+|(%d+)|%d+|([wc-]+)$')
@@ -29,11 +33,20 @@ if record then
   else
     local stays = match(record, '^1|f|(%d+)$')
     if not stays then
-      acc = match(record, '^1|r|[^|]+|(%d+)|%d+|')
-      if not acc then return { '?' } end
-      stays = acc
+      stays = match(record, '^1|r|[^|]+|(%d+)|%d+|')
     end
+    local id, ends, tag
+    if not stays then
+      id, stays, ends, tag = match(record, '^1|b|([^|]+)|(%d+)|(%d+)|[^|]+|[^|]+|([%w_-]+)$')
+    end
+    if not stays then return { '?' } end
     if tonumber(stays) >= cut then return { 'd' } end
+    if id then
+      local entry = string.sub(KEYS[1], 1, -46) .. 'e:' .. tag .. ':' .. id
+      local till = redis.call('HGET', entry, 'until')
+      if till and tonumber(till) > cut then redis.call('HSET', entry, 'until', ARGV[1]) end
+      if till and tonumber(ends) > now then cleared = id end
+    end
   end
 end
 
@@ -43,4 +56,4 @@ if cut > now then -- kept as much longer as it lies ahead of TIME, an hour at mo
 end
 redis.call('SET', KEYS[1], '1|f|' .. ARGV[1], 'PX', life)
 if wake then redis.call('PUBLISH', ARGV[3], string.sub(KEYS[1], -43)) end
-return { 'd' }
+return { 'd' .. cleared }
