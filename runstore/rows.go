@@ -81,6 +81,12 @@ type columns struct {
 	batch                                    []string
 	batchIndex, delayUntil, ttl, priority    []int64
 	parent, options                          []string
+	keyPast                                  [][]byte
+	bufferVer                                []int64
+	ended                                    []string
+	endedAt                                  []int64
+	failure                                  []string
+	buffered                                 bool // expired rows are born expired
 }
 
 // add appends one row, accepted at the given instant; zero means Postgres's clock.
@@ -92,7 +98,11 @@ func (c *columns) add(it *item, at run.Instant) {
 	c.org = append(c.org, t.Organisation)
 	c.task = append(c.task, t.Task)
 	kind, span := "", int64(0)
-	if !s.Key.IsZero() {
+	switch {
+	case s.Key.IsZero():
+	case it.buffered:
+		kind, span = string(rune(s.Key.Kind)), int64(s.KeyUntil-s.AcceptedAt)
+	default:
 		kind, span = string(rune(s.Key.Kind)), t.IdentityTTL().Microseconds()
 	}
 	c.keyKind = append(c.keyKind, kind)
@@ -122,6 +132,19 @@ func (c *columns) add(it *item, at run.Instant) {
 	c.priority = append(c.priority, t.Priority.Microseconds())
 	c.parent = append(c.parent, t.ParentRun.String())
 	c.options = append(c.options, it.options)
+	c.keyPast = append(c.keyPast, nil)
+	c.bufferVer = append(c.bufferVer, it.ver)
+	c.ended = append(c.ended, string(it.ended))
+	c.endedAt = append(c.endedAt, int64(it.endedAt))
+	c.failure = append(c.failure, it.failure)
+}
+
+// outside keeps the row that was added last out of its key's slot: past is the
+// key that it once had, nil for none, and until the end of its interval.
+func (c *columns) outside(past []byte, until run.Instant) {
+	last := len(c.id) - 1
+	c.keySlot[last], c.keyPast[last] = nil, past
+	c.span[last] = int64(until) - c.acceptedAt[last]
 }
 
 func (c *columns) args() []any {
@@ -130,6 +153,7 @@ func (c *columns) args() []any {
 		c.payload, c.payloadType, c.payloadSize, c.payloadHash, c.requestHash, c.metadata, c.metadataType, c.context,
 		c.idempotencyKey, c.tags, c.queue, c.concurrency, c.machine, c.region, c.version, c.test,
 		c.batch, c.batchIndex, c.delayUntil, c.ttl, c.priority, c.parent, c.options,
+		c.keyPast, c.bufferVer, c.ended, c.endedAt, c.failure, c.buffered,
 	}
 }
 

@@ -39,6 +39,16 @@ const (
 	// Replayed: the run was already there, under its own id, from an earlier
 	// settlement whose reply was lost. To be answered as created.
 	Replayed
+	// Aliased: the run's key was held by another run while it was accepted; its
+	// id is another name of that run from now on. Only [Store.Materialise].
+	Aliased
+	// OwnClosed: the run was inserted with an interval that lies before the
+	// holder's, because a reset had ended it. Only [Store.Materialise].
+	OwnClosed
+	// Cancelled: the run would have become an alias, but was cancelled before;
+	// it was inserted as a run of its own that never holds the key. Only
+	// [Store.Materialise].
+	Cancelled
 )
 
 // String names the outcome for logs.
@@ -52,6 +62,12 @@ func (o Outcome) String() string {
 		return "held"
 	case Replayed:
 		return "replayed"
+	case Aliased:
+		return "aliased"
+	case OwnClosed:
+		return "own, closed"
+	case Cancelled:
+		return "own, cancelled"
 	}
 	return "none"
 }
@@ -82,6 +98,14 @@ type item struct {
 	snapshot *run.Snapshot
 	options  string
 	absent   int // rounds in which neither it nor a holder was found
+
+	// Of a run that comes out of a buffer.
+	buffered bool
+	patches  []run.Patch // those that the snapshot has, in order
+	ver      int64       // the version that the snapshot has
+	ended    run.Status  // the final status that it is born with; or empty
+	endedAt  run.Instant
+	failure  string // the document of its error; or empty
 }
 
 func (it *item) slot() []byte {
@@ -249,26 +273,32 @@ func insertRows(ctx context.Context, q querier, c *columns) (map[string]birth, e
 	return born, err
 }
 
-// look answers the items that are already there and those whose key a live run
-// holds. It returns those to be tried again, and those whose holder has ended.
-func look(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Settled) (again, ended []item, err error) {
+// whatStands reads what stands in the way of each item, without a lock.
+func whatStands(ctx context.Context, q querier, items []item) ([]standing, error) {
 	ids, envs, slots := make([]string, len(items)), make([]string, len(items)), make([][]byte, len(items))
 	for i := range items {
 		ids[i], envs[i], slots[i] = items[i].snapshot.ID.String(), items[i].snapshot.Trigger.Environment, items[i].slot()
 	}
-	rows, err := conn.Query(ctx, standingSQL, ids, envs, slots)
+	rows, err := q.Query(ctx, standingSQL, ids, envs, slots)
 	if err != nil {
-		return items, nil, err
+		return nil, err
 	}
 	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s standing, err error) {
-		err = row.Scan(append(append([]any{&s.now}, s.mine.targets()...), s.slot.targets()...)...)
+		err = row.Scan(append(append([]any{&s.now, &s.ver}, s.mine.targets()...), s.slot.targets()...)...)
 		return s, err
 	})
+	if err == nil && len(found) != len(items) {
+		return nil, errRowsLost
+	}
+	return found, err
+}
+
+// look answers the items that are already there and those whose key a live run
+// holds. It returns those to be tried again, and those whose holder has ended.
+func look(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Settled) (again, ended []item, err error) {
+	found, err := whatStands(ctx, conn, items)
 	if err != nil {
 		return items, nil, err
-	}
-	if len(found) != len(items) {
-		return items, nil, errRowsLost
 	}
 	for i, it := range items {
 		s := &found[i]
@@ -299,6 +329,7 @@ var errRowsLost = &cause{verdict: hopeless, text: "a statement answered too few 
 // standing is what stands in the way of an item.
 type standing struct {
 	now        run.Instant
+	ver        int64
 	mine, slot holderRow
 }
 

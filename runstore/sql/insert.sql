@@ -1,20 +1,30 @@
 -- Inserts what is new, in one statement of one text for any number of rows.
 -- Parameters: arrays of equal length, one element a row, in the order of the
 --   names after "as t" below. An acceptance of 0 means this server's clock;
---   span is how long the key is held from the acceptance on.
+--   span is how long the key is held from the acceptance on; ended is a final
+--   status that the row is born with, or empty. Last, whether rows that were not
+--   taken in time are born expired.
 -- Replies: id, accepted_at, key_until, status of each row that was inserted.
 --   A row whose id or slot is taken is left out; whoever inserted it has
 --   committed by then, so the next statement sees it.
+-- A run's place in its batch is written with it, if the batch has its header.
 -- Sorted by slot, so that two batches wait for each other in one direction only.
+with born as (
 insert into runs (
-  id, env_id, org_id, task, key_kind, key_slot, accepted_at, key_until, status, queue_at, ttl_until, updated_at,
+  id, env_id, org_id, task, key_kind, key_slot, key_past, accepted_at, key_until, status, queue_at, ttl_until, updated_at,
   payload, payload_type, payload_size, payload_hash, request_hash, metadata, metadata_type, context,
   idempotency_key, tags, queue, concurrency_key, machine, region, version, test,
-  batch_id, batch_index, delay_until, ttl, priority, parent_id, root_id, depth, options)
+  batch_id, batch_index, delay_until, ttl, priority, parent_id, root_id, depth, options,
+  buffer_ver, finished_at, error)
 select
-  t.id, t.env_id, t.org_id, t.task, nullif(t.key_kind, ''), t.key_slot,
+  t.id, t.env_id, t.org_id, t.task, nullif(t.key_kind, ''), t.key_slot, t.key_past,
   born.at, case when t.key_kind <> '' then born.at + t.span end,
-  case when t.delay_until > clock.now then 'DELAYED' else 'QUEUED' end,
+  case
+    when t.ended <> '' then t.ended
+    when $37 and t.ttl > 0 and born.due + t.ttl <= clock.now then 'EXPIRED'
+    when t.delay_until > clock.now then 'DELAYED'
+    else 'QUEUED'
+  end,
   born.due - t.priority,
   born.due + nullif(t.ttl, 0),
   clock.now,
@@ -24,17 +34,20 @@ select
   nullif(t.parent_id, ''),
   case when t.parent_id <> '' then coalesce(parent.root, t.parent_id) end,
   case when t.parent_id <> '' then coalesce(parent.depth, 0) + 1 else 0 end,
-  t.options
+  t.options,
+  t.buffer_ver, nullif(t.ended_at, 0), nullif(t.failure, '')
 from unnest(
   $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::bigint[], $8::bigint[],
   $9::bytea[], $10::text[], $11::bigint[], $12::bytea[], $13::bytea[], $14::bytea[], $15::text[], $16::bytea[],
   $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::boolean[],
-  $25::text[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[], $30::text[], $31::text[]
+  $25::text[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[], $30::text[], $31::text[],
+  $32::bytea[], $33::bigint[], $34::text[], $35::bigint[], $36::text[]
 ) as t (
   id, env_id, org_id, task, key_kind, key_slot, accepted_at, span,
   payload, payload_type, payload_size, payload_hash, request_hash, metadata, metadata_type, context,
   idempotency_key, tags, queue, concurrency_key, machine, region, version, test,
-  batch_id, batch_index, delay_until, ttl, priority, parent_id, options)
+  batch_id, batch_index, delay_until, ttl, priority, parent_id, options,
+  key_past, buffer_ver, ended, ended_at, failure)
 cross join (select now_us() as now offset 0) as clock
 cross join lateral (
   select a.at, greatest(a.at, t.delay_until) as due
@@ -47,4 +60,13 @@ left join lateral (
 ) as parent on true
 order by t.env_id, t.key_slot, t.id
 on conflict do nothing
-returning id, accepted_at, coalesce(key_until, 0), status
+returning env_id, id, accepted_at, key_until, status, batch_id, batch_index
+), linked as (
+insert into batch_items (env_id, batch_id, item_index, run_id)
+select b.env_id, b.batch_id, b.batch_index, b.id
+from born as b
+join batches as h on h.env_id = b.env_id and h.id = b.batch_id
+order by b.env_id, b.batch_id, b.batch_index
+on conflict do nothing
+)
+select id, accepted_at, coalesce(key_until, 0), status from born
