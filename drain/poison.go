@@ -1,0 +1,95 @@
+package drain
+
+import (
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/runstore"
+)
+
+// failure is what the owner of a run sees that can not be stored.
+var failure = run.Failure{
+	Name:    "MATERIALISATION_FAILED",
+	Message: "The run was accepted, but the database refuses to store it.",
+}
+
+// refused sees to an entry whose row Postgres refuses: it waits and is tried
+// again, until its attempts are spent.
+func (d *Drainer) refused(e Entry) {
+	d.count.refused.Add(1)
+	if e.Attempts+1 < d.cfg.Attempts {
+		d.giveBack([]Entry{e}, d.delay(e.Attempts, true), true)
+		return
+	}
+	d.fail(e)
+}
+
+// fail writes the visible failure of a run, and only then drops its entry.
+func (d *Drainer) fail(e Entry) {
+	m := materialisation(&e)
+	f := failure
+	m.Failed = &f
+	began := time.Now()
+	r := d.materialise([]runstore.Materialisation{m})[0]
+	switch {
+	case r.Err == nil && (r.Outcome == runstore.Aliased || (r.Outcome == runstore.Replayed && r.Status != run.SystemFailure)):
+		// It has a good row: its own from before, or another run's.
+		d.ack(e.Environment, []acking{{e, r}})
+	case r.Err == nil:
+		d.drop(e)
+	case poisonous(r.Err):
+		d.log.Error("a buffered run can not be stored, nor its failure; it is kept", d.about(&e)...)
+		d.giveBack([]Entry{e}, jitter(d.cfg.Hold), false)
+	default:
+		d.outage(r.Err, began)
+		d.giveBack([]Entry{e}, d.delay(0, true), false)
+	}
+}
+
+// failedBefore reports whether a drainer has died between the failure's row and
+// the entry's end.
+func (d *Drainer) failedBefore(e *Entry, r *runstore.Materialised) bool {
+	return r.Outcome == runstore.Replayed && r.Status == run.SystemFailure && r.Canonical == e.ID &&
+		e.Attempts+1 >= d.cfg.Attempts
+}
+
+// drop ends an entry whose failure is in Postgres.
+func (d *Drainer) drop(e Entry) {
+	ctx, cancel := d.lastWord()
+	defer cancel()
+	if err := d.buffer.Fail(ctx, []Return{{Ref: e.Ref, Token: e.Token}})[0]; err != nil {
+		d.redisFailed("drop a failed entry", err) // leased again, it settles as a replay
+		return
+	}
+	d.held.drop(e.Token, e.ID)
+	d.count.failed.Add(1)
+	d.log.Error("a buffered run was refused by postgres and is failed; its entry is among the dead", d.about(&e)...)
+}
+
+// unreadable keeps an entry that this build can not read.
+func (d *Drainer) unreadable(e Entry) {
+	d.count.unreadable.Add(1)
+	if d.words.left() {
+		d.log.Error("a buffered run can not be read and is kept", append(d.about(&e), slog.Any("error", e.Err))...)
+	}
+	d.giveBack([]Entry{e}, jitter(d.cfg.Hold), false)
+}
+
+func (d *Drainer) about(e *Entry) []any {
+	return []any{
+		slog.String("run", e.ID.String()), slog.String("environment", e.Environment),
+		slog.String("organisation", e.Organisation), slog.Int("attempts", e.Attempts),
+	}
+}
+
+// words bounds what is logged of single entries between two sweeps: a storm
+// must not flood the log.
+type words struct{ n atomic.Int64 }
+
+const wordsASweep = 100
+
+func (w *words) left() bool { return w.n.Add(1) <= wordsASweep }
+
+func (w *words) renew() { w.n.Store(0) }

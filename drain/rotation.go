@@ -1,0 +1,128 @@
+package drain
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/e0ff5a15/mollifier/run"
+)
+
+// Head is what one environment has waiting in one partition.
+type Head struct {
+	Partition                 int
+	Organisation, Environment string
+	Depth                     int    // entries that wait, those that are leased not among them
+	Oldest                    run.ID // the next one; zero if none waits
+}
+
+// part is what a turn takes from one partition.
+type part struct{ partition, n int }
+
+// turn is one batch of one environment.
+type turn struct {
+	organisation, environment string
+	parts                     []part
+}
+
+// rotation gives turns: organisations one after the other, and their
+// environments one after the other. It remembers by name who had the last one,
+// so that it does not matter who comes or goes in between.
+type rotation struct {
+	orgs    []string // those with something waiting, sorted
+	waiting map[string]*tenant
+	lastOrg string
+	lastEnv map[string]string // by organisation
+}
+
+// tenant is what an organisation has waiting.
+type tenant struct {
+	envs  []string // sorted
+	heads map[string][]Head
+}
+
+// remembered bounds the cursors of organisations that have nothing waiting.
+const remembered = 10_000
+
+// load replaces what waits. The cursors stay.
+func (r *rotation) load(heads []Head) {
+	r.orgs, r.waiting = nil, make(map[string]*tenant)
+	for _, h := range heads {
+		if h.Depth <= 0 {
+			continue
+		}
+		t := r.waiting[h.Organisation]
+		if t == nil {
+			t = &tenant{heads: make(map[string][]Head)}
+			r.waiting[h.Organisation] = t
+			r.orgs = append(r.orgs, h.Organisation)
+		}
+		if _, known := t.heads[h.Environment]; !known {
+			t.envs = append(t.envs, h.Environment)
+		}
+		t.heads[h.Environment] = append(t.heads[h.Environment], h)
+	}
+	slices.Sort(r.orgs)
+	for _, t := range r.waiting {
+		slices.Sort(t.envs)
+		for _, hs := range t.heads {
+			slices.SortFunc(hs, func(a, b Head) int {
+				return cmp.Or(cmp.Compare(a.Oldest.String(), b.Oldest.String()), cmp.Compare(a.Partition, b.Partition))
+			})
+		}
+	}
+	if r.lastEnv == nil || len(r.lastEnv) > remembered+len(r.orgs) {
+		r.lastEnv = make(map[string]string)
+	}
+}
+
+// empty reports whether nothing is left to give a turn for.
+func (r *rotation) empty() bool { return len(r.orgs) == 0 }
+
+// next gives the next turn, of at most size(environment) entries, and takes
+// them out of what waits.
+func (r *rotation) next(size func(environment string) int) (turn, bool) {
+	if r.empty() {
+		return turn{}, false
+	}
+	org := after(r.orgs, r.lastOrg)
+	t := r.waiting[org]
+	env := after(t.envs, r.lastEnv[org])
+	r.lastOrg, r.lastEnv[org] = org, env
+
+	out := turn{organisation: org, environment: env}
+	heads, left := t.heads[env], max(1, size(env))
+	for len(heads) > 0 && left > 0 {
+		h := heads[0]
+		heads = heads[1:]
+		n := min(h.Depth, left)
+		left -= n
+		out.parts = append(out.parts, part{h.Partition, n})
+		if h.Depth -= n; h.Depth > 0 {
+			heads = append(heads, h) // its head is a younger one now
+		}
+	}
+	if t.heads[env] = heads; len(heads) == 0 {
+		delete(t.heads, env)
+		if t.envs = without(t.envs, env); len(t.envs) == 0 {
+			delete(r.waiting, org)
+			r.orgs = without(r.orgs, org)
+		}
+	}
+	return out, true
+}
+
+// after returns the first name that comes after last, or else the first.
+func after(sorted []string, last string) string {
+	i, found := slices.BinarySearch(sorted, last)
+	if found {
+		i++
+	}
+	return sorted[i%len(sorted)]
+}
+
+func without(sorted []string, name string) []string {
+	if i, found := slices.BinarySearch(sorted, name); found {
+		return slices.Delete(sorted, i, i+1)
+	}
+	return sorted
+}
