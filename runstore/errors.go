@@ -46,8 +46,11 @@ type cause struct {
 	verdict verdict
 	unknown bool // the change may have taken effect all the same
 	closed  bool // the store was closed first
-	text    string
-	context error
+	// down: Postgres is not there, or the way to it is broken; answered: it did
+	// answer, whatever it said; ailing: it said that it can not go on.
+	down, answered, ailing bool
+	text                   string
+	context                error
 }
 
 func (c *cause) Error() string { return c.text }
@@ -67,12 +70,12 @@ func diagnose(err error) *cause {
 	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return diagnoseState(refused.Code)
 	}
-	c := &cause{verdict: transient, text: "connection lost", unknown: !pgconn.SafeToRetry(err)}
+	c := &cause{verdict: transient, text: "connection lost", unknown: !pgconn.SafeToRetry(err), down: true}
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		c.text, c.unknown = "can not connect", false
 	}
 	if errors.Is(err, pgx.ErrTxCommitRollback) {
-		c.text, c.unknown = "rolled back at commit", false
+		c.text, c.unknown, c.down, c.answered = "rolled back at commit", false, false, true
 	}
 	for _, ended := range [...]error{context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, ended) {
@@ -83,7 +86,7 @@ func diagnose(err error) *cause {
 }
 
 func diagnoseState(state string) *cause {
-	c := &cause{verdict: hopeless, text: "SQLSTATE " + state}
+	c := &cause{verdict: hopeless, text: "SQLSTATE " + state, answered: true}
 	class := state
 	if len(state) == 5 {
 		class = state[:2]
@@ -92,20 +95,23 @@ func diagnoseState(state string) *cause {
 	case "22", "23", "54": // bad value, constraint, over a limit of the program
 		c.verdict = poison
 	case "08": // connection
-		c.verdict, c.unknown = transient, true
+		c.verdict, c.unknown, c.down = transient, true, true
 	case "53", "58": // out of resources, error of the system below
-		c.verdict = transient
+		c.verdict, c.ailing = transient, true
 	}
 	switch state {
 	case "40001", "40P01", // serialisation, deadlock
 		"55P03", "57014", // lock and statement timeouts: rolled back
-		"25006", "25P03", // a server that became read-only; idle in transaction for too long
+		"25P03", // idle in transaction for too long
 		"0A000": // a cached plan that a migration made void; the driver forgets it
 		c.verdict = transient
+	case "25006": // a server that became read-only
+		c.verdict, c.down = transient, true
 	case "40003", "57P01", "57P02", "57P03", "57P04", "57P05":
 		// The server goes away. It may do so after it has committed.
-		c.verdict, c.unknown = transient, true
+		c.verdict, c.unknown, c.down = transient, true, true
 	}
+	c.answered = !c.down
 	return c
 }
 
@@ -178,21 +184,47 @@ func (s *Store) retry(ctx context.Context, pool *pgxpool.Pool, p patience, op fu
 
 // try makes one attempt. The cause it returns is the caller's own.
 func (s *Store) try(ctx context.Context, pool *pgxpool.Pool, op func(context.Context, *pgxpool.Conn) error) *cause {
-	ctx, cancel := context.WithTimeout(ctx, s.attempt)
+	limited, cancel := context.WithTimeout(ctx, s.attempt)
 	defer cancel()
+	attempt := func(limited context.Context) *cause { return s.attemptOnce(ctx, limited, pool, op) }
+	if s.breaker == nil || s.closed.Load() {
+		return attempt(limited)
+	}
+	return s.breaker.do(ctx, limited, attempt)
+}
+
+func (s *Store) attemptOnce(caller, ctx context.Context, pool *pgxpool.Pool, op func(context.Context, *pgxpool.Conn) error) (c *cause) {
+	var began, acquired time.Time
+	if s.observe != nil {
+		began = time.Now()
+		defer func() {
+			now := time.Now()
+			if acquired.IsZero() {
+				acquired = now
+			}
+			var err error
+			if c != nil && (c.down || c.ailing) && caller.Err() == nil {
+				err = c
+			}
+			s.observe(now.Sub(acquired), acquired.Sub(began), err)
+		}()
+	}
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
-		c := *diagnose(err)
-		c.unknown = false // nothing was sent
+		failed := *diagnose(err)
+		failed.unknown = false // nothing was sent
 		if s.closed.Load() {
-			c = cause{verdict: hopeless, text: "closed", closed: true}
+			failed = cause{verdict: hopeless, text: "closed", closed: true}
 		}
-		return &c
+		return &failed
 	}
 	defer conn.Release()
+	if s.observe != nil {
+		acquired = time.Now()
+	}
 	if err := op(ctx, conn); err != nil {
-		c := *diagnose(err)
-		return &c
+		failed := *diagnose(err)
+		return &failed
 	}
 	return nil
 }

@@ -63,16 +63,35 @@ type Config struct {
 	StatementTimeout time.Duration
 	// Application is how connections present themselves. Default "mollifier".
 	Application string
+	// BreakerFailures is after how many failures of the connection in a row the
+	// store stops asking Postgres: calls then fail at once with
+	// run.ErrUnavailable, until Postgres answers again. It also stops when
+	// Postgres hangs, within about a second. Errors of rows and of statements
+	// do not count. Zero means that there is no breaker, and that calls retry
+	// until their context ends.
+	BreakerFailures int
+	// BreakerPause is how long the store waits before it looks whether Postgres
+	// is back. Default 1 s.
+	BreakerPause time.Duration
+	// OnBreaker is told each change of the breaker's state. It is called by
+	// whoever brought it about, must be quick, and must not use the store.
+	OnBreaker func(BreakerState)
+	// Observe is told how long each attempt took: with a connection, and
+	// waiting for one of the pool. The error is nil unless Postgres, or the way
+	// to it, was at fault. It must be quick and safe for concurrent use.
+	Observe func(latency, poolWait time.Duration, err error)
 }
 
 // Store keeps runs in one Postgres database. Its methods are safe for
-// concurrent use. It starts no goroutines but those of its connection pools,
-// which end with [Store.Close].
+// concurrent use. It starts no goroutines but those of its connection pools
+// and, while Postgres is in doubt, of its breaker; they end with [Store.Close].
 type Store struct {
 	hot     *pgxpool.Pool // settle, takeover, check
 	cold    *pgxpool.Pool // everything else
 	attempt time.Duration // the deadline of one attempt, connection included
 	closed  atomic.Bool
+	breaker *breaker // nil for none
+	observe func(latency, poolWait time.Duration, err error)
 }
 
 // Open checks the configuration and makes the connection pools. It does not
@@ -85,11 +104,20 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if c.StatementTimeout < MinStatementTimeout || c.StatementTimeout > MaxStatementTimeout {
 		return nil, fmt.Errorf("runstore: Config.StatementTimeout must be %s to %s", MinStatementTimeout, MaxStatementTimeout)
 	}
+	if c.BreakerFailures < 0 {
+		return nil, errors.New("runstore: Config.BreakerFailures must not be negative")
+	}
+	if c.BreakerPause < 0 {
+		return nil, errors.New("runstore: Config.BreakerPause must not be negative")
+	}
+	if c.BreakerPause == 0 {
+		c.BreakerPause = time.Second
+	}
 	if c.Application == "" {
 		c.Application = "mollifier"
 	}
 	reserve := max(1, c.MaxConns*3/8)
-	s := &Store{attempt: 2*c.StatementTimeout + time.Second}
+	s := &Store{attempt: 2*c.StatementTimeout + time.Second, observe: c.Observe}
 	var err error
 	if s.hot, err = openPool(ctx, c, c.MaxConns-reserve); err != nil {
 		return nil, err
@@ -98,7 +126,27 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		s.hot.Close()
 		return nil, err
 	}
+	if c.BreakerFailures > 0 {
+		s.breaker = newBreaker(c, reachable(s.hot.Config().ConnConfig), func() {
+			s.hot.Reset()
+			s.cold.Reset()
+		})
+	}
 	return s, nil
+}
+
+// Available reports whether calls go out to Postgres: whether the breaker, if
+// there is one, is closed. It costs nothing and asks nobody.
+func (s *Store) Available() bool {
+	return !s.closed.Load() && (s.breaker == nil || s.breaker.state() == BreakerClosed)
+}
+
+// Breaker is the state of the breaker; closed if there is none.
+func (s *Store) Breaker() BreakerState {
+	if s.breaker == nil {
+		return BreakerClosed
+	}
+	return s.breaker.state()
 }
 
 func openPool(ctx context.Context, c Config, conns int) (*pgxpool.Pool, error) {
@@ -136,6 +184,9 @@ func openPool(ctx context.Context, c Config, conns int) (*pgxpool.Pool, error) {
 // it fail with run.ErrClosed.
 func (s *Store) Close() {
 	s.closed.Store(true)
+	if s.breaker != nil {
+		s.breaker.close()
+	}
 	s.hot.Close()
 	s.cold.Close()
 }
