@@ -17,14 +17,16 @@ import (
 // tables to what the package promises.
 func TestRandom(t *testing.T) {
 	t.Parallel()
-	t.Run("nothing fails", func(t *testing.T) {
-		t.Parallel()
-		rapid.Check(t, func(t *rapid.T) { explore(t, false) })
-	})
-	t.Run("anything fails", func(t *testing.T) {
-		t.Parallel()
-		rapid.Check(t, func(t *rapid.T) { explore(t, true) })
-	})
+	for range 3 {
+		t.Run("nothing fails", func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, func(t *rapid.T) { explore(t, false) })
+		})
+		t.Run("anything fails", func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, func(t *rapid.T) { explore(t, true) })
+		})
+	}
 }
 
 const (
@@ -110,7 +112,7 @@ func explore(t *rapid.T, faults bool) {
 	w.wakesTo = make([][]run.Hash, len(w.nodes))
 	actions := map[string]func(*rapid.T){
 		"arrive": w.arrive, "arrive again": w.arrive, "leave": w.leave,
-		"execute": w.executeAny, "execute more": w.executeAny, "deliver": w.deliverAny, "deliver more": w.deliverAny,
+		"execute": w.executeAny, "deliver": w.deliverAny, "go on": w.goOn, "go on again": w.goOn, "and again": w.goOn,
 		"deliver again": w.deliverAgain, "wake": w.wakeAny, "pass time": w.passTime, "tick": w.tickAny,
 		"reset": w.reset, "fail run": w.failRun,
 		"": func(*rapid.T) { w.check() },
@@ -119,7 +121,9 @@ func explore(t *rapid.T, faults bool) {
 		actions["lose"] = w.lose
 		actions["fail flight"] = w.failFlight
 	}
-	t.Repeat(actions)
+	for range 4 {
+		t.Repeat(actions)
+	}
 	w.drain()
 }
 
@@ -192,6 +196,17 @@ func (w *world) executeAny(t *rapid.T) {
 	w.execute(pick(t, w.wire, func(s *sent) bool { return s.landed == 0 }))
 }
 
+func (w *world) goOn(t *rapid.T) { w.finish(pick(t, w.wire, func(*sent) bool { return true })) }
+
+func (w *world) finish(s *sent) {
+	if s.landed == 0 {
+		w.execute(s)
+	}
+	if slices.Contains(w.wire, s) {
+		w.deliver(s)
+	}
+}
+
 func (w *world) execute(s *sent) {
 	w.step++
 	s.landed = w.step
@@ -240,12 +255,12 @@ func (w *world) deliverAny(t *rapid.T) {
 func (w *world) deliver(s *sent) {
 	w.gone(s)
 	w.past = append(w.past, s)
+	c := s.owner
+	waits := c != nil && !c.left && c.answered == 0
 	w.hand(s)
 	w.take(s.node, s)
-	if s.Verb == Settle && s.settle.Created && s.settle.Err == nil {
-		if c := s.owner; !c.left && !slices.Contains(w.fresh[s.settle.Holder.ID], c) && c.answered == 0 {
-			w.Fatalf("the caller whose run was created was not told: %v", c.Ticket)
-		}
+	if waits && s.settle.Created && !slices.Contains(w.fresh[s.settle.Holder.ID], c) {
+		w.Fatalf("caller %d was not told that its run is new", c.Ticket)
 	}
 }
 
@@ -561,13 +576,7 @@ func (w *world) check() {
 func (w *world) drain() {
 	for round := 0; ; round++ {
 		for len(w.wire) > 0 {
-			s := w.wire[0]
-			if s.landed == 0 {
-				w.execute(s)
-			}
-			if slices.Contains(w.wire, s) {
-				w.deliver(s)
-			}
+			w.finish(w.wire[0])
 		}
 		busy := false
 		for n, t := range w.nodes {
