@@ -123,6 +123,9 @@ func TestAcceptanceRises(t *testing.T) {
 		if f := fields(b.get(k)); f[1] != "f" || instant(t, f[2]) != r.AcceptedAt+1 {
 			t.Errorf("%s: record %q", name, b.get(k))
 		}
+		if d := b.lives(k); c.least > 0 && d < 60*time.Minute {
+			t.Errorf("%s: a floor ahead of the clock lives %s", name, d)
+		}
 		if next := b.want(k.op(Claim, NewToken()), Claimed); next.AcceptedAt <= r.AcceptedAt {
 			t.Errorf("%s: accepted at %d after %d", name, next.AcceptedAt, r.AcceptedAt)
 		}
