@@ -114,7 +114,7 @@ func explore(t *rapid.T, faults bool) {
 		"arrive": w.arrive, "arrive again": w.arrive, "leave": w.leave,
 		"execute": w.executeAny, "deliver": w.deliverAny, "go on": w.goOn, "go on again": w.goOn, "and again": w.goOn,
 		"deliver again": w.deliverAgain, "wake": w.wakeAny, "pass time": w.passTime, "tick": w.tickAny,
-		"reset": w.reset, "fail run": w.failRun,
+		"reset": w.reset, "reset at once": w.resetAtOnce, "fail run": w.failRun,
 		"": func(*rapid.T) { w.check() },
 	}
 	if faults {
@@ -384,19 +384,34 @@ func (w *world) key(t *rapid.T) run.Hash {
 
 // reset takes the next step of a reset: the cut, the slot, then the claim.
 func (w *world) reset(t *rapid.T) {
-	w.step++
 	if len(w.resets) == 0 || rapid.IntRange(0, 3).Draw(t, "another") == 0 {
-		h := w.key(t)
-		cut := w.now
-		if k := w.record(h); k.state != 'f' {
-			cut = max(cut, k.acc+1)
-		} else {
-			cut = max(cut, k.acc)
-		}
-		w.resets = append(w.resets, &resetting{hash: h, cut: cut})
+		w.beginReset(w.key(t))
 		return
 	}
-	r := w.resets[rapid.IntRange(0, len(w.resets)-1).Draw(t, "which")]
+	w.goOnReset(w.resets[rapid.IntRange(0, len(w.resets)-1).Draw(t, "which")])
+}
+
+func (w *world) resetAtOnce(t *rapid.T) {
+	r := w.beginReset(w.key(t))
+	w.goOnReset(r)
+	w.goOnReset(r)
+}
+
+func (w *world) beginReset(h run.Hash) *resetting {
+	w.step++
+	cut, k := w.now, w.record(h)
+	if k.state == 'f' {
+		cut = max(cut, k.acc)
+	} else {
+		cut = max(cut, k.acc+1)
+	}
+	r := &resetting{hash: h, cut: cut}
+	w.resets = append(w.resets, r)
+	return r
+}
+
+func (w *world) goOnReset(r *resetting) {
+	w.step++
 	if !r.begun {
 		r.begun = true
 		if sl := w.slot(r.hash); sl.holder != nil {
@@ -463,8 +478,25 @@ func (w *world) post(node int, r Request) {
 		w.settled[r.Snapshot.ID] = true
 		snapshot := *r.Snapshot
 		s.snapshot, s.owner = &snapshot, w.owners[r.Snapshot]
+		w.leads(s)
 	}
 	w.wire = append(w.wire, s)
+}
+
+// leads: a snapshot is settled for a caller that waits, or else for one that
+// has left when nobody waits; never for one that has been answered.
+func (w *world) leads(s *sent) {
+	if s.owner.answered > 0 {
+		w.Fatalf("the snapshot of caller %d is settled after its answer", s.owner.Ticket)
+	}
+	if !s.owner.left {
+		return
+	}
+	for _, f := range w.nodes[s.node].callers {
+		if f.Flight == s.Ref.Flight {
+			w.Fatalf("caller %d leads, has left, and others wait", s.owner.Ticket)
+		}
+	}
 }
 
 // answer holds one answer to the promises of the package.
