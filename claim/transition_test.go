@@ -479,3 +479,32 @@ func TestForeignType(t *testing.T) {
 		t.Fatalf("breaker %s: an answer is no outage", s)
 	}
 }
+
+// Whoever writes a record that lies ahead of the clock keeps it as much longer.
+func TestAheadOfTheClockIsKept(t *testing.T) {
+	t.Parallel()
+	b := onShared(t)
+	ahead, mine := b.now()+hour, NewToken()
+	for name, write := range map[string]func(k key){
+		"renew":   func(k key) { b.want(k.op(Renew, mine), Done) },
+		"release": func(k key) { b.want(k.op(Release, mine), Done) },
+		"recheck": func(k key) { b.want(k.publish(mine, newID(), ahead, ahead+hour, true), Lost) },
+		"reset": func(k key) {
+			if err := b.Reset(t.Context(), k.partition, k.hash, ahead+5*second); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		k := keyOf(name)
+		b.put(k, pending(mine, ahead, ahead, "c"))
+		write(k)
+		if d := b.lives(k); d < 60*time.Minute || d > 62*time.Minute {
+			t.Errorf("%s: the record lives %s", name, d)
+		}
+		b.put(k, pending(mine, ahead+1000*hour, ahead, "c"))
+		write(k)
+		if d := b.lives(k); d > 62*time.Minute && name != "reset" {
+			t.Errorf("%s: the record lives %s", name, d)
+		}
+	}
+}
