@@ -174,3 +174,26 @@ func walkGo(t *testing.T, visit func(path string, test bool)) {
 		t.Fatal(err)
 	}
 }
+
+// Every direct dependency has its reason in docs/dependencies.md.
+func TestEveryDependencyHasItsReason(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reasons, err := os.ReadFile("docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) != 2 || !strings.HasPrefix(line, "\t") || !strings.HasPrefix(fields[1], "v") {
+			continue // indirect requirements carry a comment
+		}
+		name := strings.TrimPrefix(strings.TrimPrefix(fields[0], "github.com/"), "golang.org/")
+		if !strings.Contains(string(reasons), name+"`") {
+			t.Errorf("%s has no line in docs/dependencies.md", fields[0])
+		}
+	}
+}
