@@ -108,6 +108,8 @@ func (e *Engine) openClaims(ctx context.Context) (err error) {
 			slog.Bool("aof", found.AOF), slog.String("fsync", found.Fsync))
 	case errors.Is(err, run.ErrUnavailable):
 		e.cfg.Logger.Warn("redis does not answer; keys are kept by Postgres alone until it does")
+	case errors.Is(err, claim.ErrDisagrees):
+		return fmt.Errorf("mollifier: Config.Partitions: %w", err)
 	default:
 		return fmt.Errorf("mollifier: Config.Redis: %w", err)
 	}

@@ -211,6 +211,6 @@ func (s *Store) agree(ctx context.Context, client redis.UniversalClient) error {
 	if n, _ := fmt.Sscanf(held.Val(), "1|%d|%d", &partitions, &version); n != 2 {
 		return unfit("the deployment record in Redis is of another form: it was written by another version of this program")
 	}
-	return unfit("this node is configured with %d partitions and hashes keys in version %d, but the deployment in Redis has %d partitions and version %d: they are fixed for its life",
-		s.cfg.Partitions, hashing, partitions, version)
+	return fmt.Errorf("claim: %w: this node is configured with %d partitions and hashes keys in version %d, but the deployment in Redis has %d partitions and version %d: they are fixed for its life",
+		ErrDisagrees, s.cfg.Partitions, hashing, partitions, version)
 }
