@@ -13,14 +13,15 @@
 // its run id, and sends the next. So latency is latency at the load that the
 // callers can make, not at a load of somebody's choice.
 //
-// Run them with
+// Run them, all in about a minute or some for longer, with
 //
 //	make bench PKG=./bench
-//	go test -run '^$' -bench HotKey ./bench
+//	go test -run '^$' -bench HotKey -benchtime 5s ./bench
 //
 // What is reported, beside Go's own columns:
 //
 //	triggers/s            acknowledged triggers in a second
+//	writes/s              of the bare stores, for comparison
 //	p50-ms, p99-ms        from the call to the acknowledgement
 //	redis-calls/trigger   calls to Redis (each carries a batch), for one trigger
 //	rows/statement        snapshots that one settling statement carried to Postgres

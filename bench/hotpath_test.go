@@ -83,7 +83,7 @@ func bareRedis(b *testing.B, url string) {
 	b.ResetTimer()
 	taken := closedLoop(b, 1, b.N, func(i int) error { return client.Set(b.Context(), "bare", i, 0).Err() })
 	b.StopTimer()
-	report(b, taken)
+	report(b, taken, "writes/s")
 }
 
 // barePostgres commits one row at a time.
@@ -102,5 +102,5 @@ func barePostgres(b *testing.B, url string, payload []byte) {
 		return err
 	})
 	b.StopTimer()
-	report(b, taken)
+	report(b, taken, "writes/s")
 }

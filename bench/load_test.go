@@ -76,7 +76,7 @@ func measure(b *testing.B, e *mollifier.Engine, callers int, next func(i int) ru
 	})
 	b.StopTimer()
 	after := e.Stats()
-	report(b, taken)
+	report(b, taken, "triggers/s")
 	b.ReportMetric(float64(after.RedisCalls-before.RedisCalls)/float64(b.N), "redis-calls/trigger")
 	if calls := after.SettleCalls - before.SettleCalls; calls > 0 {
 		b.ReportMetric(float64(after.Settles-before.Settles)/float64(calls), "rows/statement")
@@ -120,14 +120,14 @@ func closedLoop(b *testing.B, callers, n int, do func(i int) error) []time.Durat
 }
 
 // report turns durations into figures.
-func report(b *testing.B, taken []time.Duration) {
+func report(b *testing.B, taken []time.Duration, rate string) {
 	b.Helper()
 	slices.Sort(taken)
 	quantile := func(q float64) float64 {
 		at := min(len(taken)-1, int(q*float64(len(taken))))
 		return float64(taken[at].Microseconds()) / 1000
 	}
-	b.ReportMetric(float64(len(taken))/b.Elapsed().Seconds(), "triggers/s")
+	b.ReportMetric(float64(len(taken))/b.Elapsed().Seconds(), rate)
 	b.ReportMetric(quantile(0.50), "p50-ms")
 	b.ReportMetric(quantile(0.99), "p99-ms")
 }

@@ -27,9 +27,13 @@ func TestEveryBenchmarkRuns(t *testing.T) {
 		}
 	}
 	for load, loads := range map[string]int{"HotKey": 4, "DistinctKeys": 6, "NoKeys": 3, "LoneTrigger": 4} {
-		for _, unit := range []string{"triggers/s", "p50-ms", "p99-ms"} {
-			if n := strings.Count(lines[load], unit); n != loads {
-				t.Errorf("%s: %s of %d loads, want %d", load, unit, n, loads)
+		for _, figure := range [][]string{{" triggers/s", " writes/s"}, {" p50-ms"}, {" p99-ms"}} {
+			n := 0
+			for _, unit := range figure {
+				n += strings.Count(lines[load], unit)
+			}
+			if n != loads {
+				t.Errorf("%s: %v of %d loads, want %d", load, figure, n, loads)
 			}
 		}
 	}
