@@ -15,7 +15,7 @@
 //
 // Run them, all in about a minute or some for longer, with
 //
-//	make bench PKG=./bench
+//	make bench
 //	go test -run '^$' -bench HotKey -benchtime 5s ./bench
 //
 // What is reported, beside Go's own columns:
