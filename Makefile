@@ -6,6 +6,7 @@ DATA  ?= ./data
 FLAGS ?=
 PKG   ?= ./...
 BENCH ?= .
+BENCHTIME ?= 1s
 
 # Without a home, Go has nowhere to keep what it builds and fetches.
 ifeq ($(strip $(HOME)),)
@@ -53,9 +54,9 @@ race: deps ## all tests under the race detector, whatever was cached
 	bin/teststack $(GO) test -race -count 1 -timeout 20m $(PKG)
 
 .PHONY: bench
-bench: deps ## short benchmarks (PKG=package, BENCH=pattern)
+bench: deps ## load tests of the hot path on durable stores (BENCH=pattern, BENCHTIME=1s)
 	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack
-	bin/teststack $(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 1s -benchmem -timeout 20m $(PKG)
+	bin/teststack $(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -timeout 20m ./bench/...
 
 .PHONY: lint
 lint: ## go vet, staticcheck, gofumpt

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/e0ff5a15/mollifier/actors"
 	"github.com/e0ff5a15/mollifier/claim"
@@ -62,28 +63,11 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 }
 
 func (e *Engine) open(ctx context.Context) (err error) {
-	if e.runs, err = runstore.Open(ctx, runstore.Config{
-		URL: e.cfg.Postgres, MaxConns: e.cfg.PostgresConns, StatementTimeout: e.cfg.PostgresDeadline,
-	}); err != nil {
-		return fmt.Errorf("mollifier: open Postgres: %w", err)
-	}
-	if err := e.runs.Verify(ctx); err != nil {
-		return fmt.Errorf("mollifier: Config.Postgres: %w", err)
-	}
-	if err := e.runs.Deployment(ctx, e.cfg.Partitions, shard.HashVersion); err != nil {
-		return fmt.Errorf("mollifier: Config.Partitions: %w", err)
-	}
-	if e.redis, err = redisdb.New(redisdb.Config{
-		URL: e.cfg.Redis, Prefix: e.cfg.Prefix, Partitions: e.cfg.Partitions,
-		Deadline: e.cfg.RedisDeadline, OnBreaker: e.logBreaker,
-	}); err != nil {
-		return fmt.Errorf("mollifier: Config.Redis: %w", err)
-	}
-	if e.claims, err = claim.New(e.redis, claim.Config{TTL: e.cfg.ClaimTTL}); err != nil {
-		return fmt.Errorf("mollifier: Config.ClaimTTL: %w", err)
-	}
-	if err := e.openRedis(ctx); err != nil && !errors.Is(err, run.ErrUnavailable) {
-		return fmt.Errorf("mollifier: Config.Redis: %w", err)
+	g, both := errgroup.WithContext(ctx)
+	g.Go(func() error { return e.openRuns(both) })
+	g.Go(func() error { return e.openRedis(both) })
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	e.shards, err = actors.Start(actors.Config{
 		Partitions: e.cfg.Partitions, Shards: e.cfg.Shards,
@@ -95,9 +79,33 @@ func (e *Engine) open(ctx context.Context) (err error) {
 	return err
 }
 
+func (e *Engine) openRuns(ctx context.Context) (err error) {
+	if e.runs, err = runstore.Open(ctx, runstore.Config{
+		URL: e.cfg.Postgres, MaxConns: e.cfg.PostgresConns, StatementTimeout: e.cfg.PostgresDeadline,
+	}); err != nil {
+		return fmt.Errorf("mollifier: Config.Postgres: %w", err)
+	}
+	if err := e.runs.Verify(ctx); err != nil {
+		return fmt.Errorf("mollifier: Config.Postgres: %w", err)
+	}
+	if err := e.runs.Deployment(ctx, e.cfg.Partitions, shard.HashVersion); err != nil {
+		return fmt.Errorf("mollifier: Config.Partitions: %w", err)
+	}
+	return nil
+}
+
 // openRedis opens Redis. While Redis does not answer, the engine
 // runs without it: triggers settle in Postgres alone and say so.
-func (e *Engine) openRedis(ctx context.Context) error {
+func (e *Engine) openRedis(ctx context.Context) (err error) {
+	if e.redis, err = redisdb.New(redisdb.Config{
+		URL: e.cfg.Redis, Prefix: e.cfg.Prefix, Partitions: e.cfg.Partitions,
+		Deadline: e.cfg.RedisDeadline, OnBreaker: e.logBreaker,
+	}); err != nil {
+		return fmt.Errorf("mollifier: Config.Redis: %w", err)
+	}
+	if e.claims, err = claim.New(e.redis, claim.Config{TTL: e.cfg.ClaimTTL}); err != nil {
+		return fmt.Errorf("mollifier: Config.ClaimTTL: %w", err)
+	}
 	found, err := e.redis.Open(ctx)
 	switch {
 	case err == nil:
@@ -105,8 +113,12 @@ func (e *Engine) openRedis(ctx context.Context) error {
 			slog.Bool("aof", found.AOF), slog.String("fsync", found.Fsync))
 	case errors.Is(err, run.ErrUnavailable):
 		e.cfg.Logger.Warn("redis does not answer; keys are kept by Postgres alone until it does")
+	case errors.Is(err, redisdb.ErrDisagrees):
+		return fmt.Errorf("mollifier: Config.Partitions: %w", err)
+	default:
+		return fmt.Errorf("mollifier: Config.Redis: %w", err)
 	}
-	return err
+	return nil
 }
 
 func (e *Engine) logBreaker(s redisdb.BreakerState) {

@@ -23,6 +23,9 @@ var floors = map[string]int{
 	"actors":            4,
 	"claim":             3,
 	"buffer":            3,
+	"gate":              3,
+	"drain":             4,
+	"fallback":          4,
 	"runstore":          3,
 	"runstore/schema":   2,
 	"tenant":            3,
@@ -174,5 +177,28 @@ func walkGo(t *testing.T, visit func(path string, test bool)) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Every direct dependency has its reason in docs/dependencies.md.
+func TestEveryDependencyHasItsReason(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reasons, err := os.ReadFile("docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) != 2 || !strings.HasPrefix(line, "\t") || !strings.HasPrefix(fields[1], "v") {
+			continue // indirect requirements carry a comment
+		}
+		name := strings.TrimPrefix(strings.TrimPrefix(fields[0], "github.com/"), "golang.org/")
+		if !strings.Contains(string(reasons), name+"`") {
+			t.Errorf("%s has no line in docs/dependencies.md", fields[0])
+		}
 	}
 }

@@ -97,10 +97,8 @@ func (a shardActor) arrive(c *call) {
 	defer func() {
 		if p := recover(); p != nil {
 			err := a.panicked(p)
-			a.table.FailCaller(c, err)
-			select {
-			case c.reply <- shard.Answer[*call]{Ticket: c, Err: err}: // it never got into the table
-			default:
+			if !a.table.FailCaller(c, err) { // it never got into the table
+				c.reply <- shard.Answer[*call]{Ticket: c, Err: err}
 			}
 		}
 	}()
@@ -146,6 +144,7 @@ func (a shardActor) carryOut() {
 	requests, answers := a.table.Take()
 	for i := range requests {
 		a.shards.dispatch(a.index, &requests[i])
+		requests[i] = shard.Request{}
 	}
 	for i := range answers {
 		answers[i].Ticket.reply <- answers[i]

@@ -19,17 +19,29 @@
 // Flags are any of w (a waiter of another node is waiting) and c (recheck: a
 // reset cut below this claim), or '-' for none.
 //
-//	              claim                                publish
-//	absent ─────────────────► pending ───────────────────────────────► resolved
-//	  ▲                       │  ▲  ▲ ▲                                  │  │
-//	  │ 60 s without a        │  │  │ └── claim, renew: own token        │  │
-//	  │ change (record's TTL) │  │  │     (deadline moves)               │  │
-//	  │                       │  │  └── claim: TIME >= until, ───────────┘  │
-//	  │      release,         │  │     or the run is the observed one       │
-//	  │      reset acc < cut, │  │                                          │
-//	  │      publish of a     ▼  │ claim                                    │
-//	  └───────────────────── floor ◄────────────────────────────────────────┘
-//	                            reset: acc < cut
+//	                     claim (1)
+//	   ┌──────────────────────────────────────────────────┐
+//	   ▼                                                  │
+//	┌─────────┐        publish, by the owner        ┌──────────┐
+//	│ pending │ ──────────────────────────────────► │ resolved │
+//	└─────────┘                                     └──────────┘
+//	   ▲   │ release, by the owner                        │
+//	   │   │ publish of a found run after a reset (2)     │ reset, acc < cut
+//	   │   │ reset, acc < cut                             │
+//	   │   ▼                                              │
+//	   │ ┌───────┐                                        │
+//	   ├─│ floor │ ◄──────────────────────────────────────┘
+//	   │ └───────┘
+//	   │     ▲ reset
+//	   │ ┌────────┐
+//	   └─│ absent │ ◄ any state, 60 s after nothing needs it (the record's Redis TTL)
+//	claim└────────┘
+//
+//	pending stays pending: own claim or renew (the deadline moves), another's
+//	claim (flag w), another's claim at or after the deadline (the owner
+//	changes), reset with acc >= cut (flag c).
+//	(1) TIME >= until, or the run is the one that the claimer observed.
+//	(2) flag c is set and Op.Found too.
 //
 // Package buffer adds one state: accepting a run turns a claim, a floor, an
 // absent or an ended record into bound, and bound becomes resolved when the run

@@ -124,6 +124,9 @@ func TestAcceptanceRises(t *testing.T) {
 		if f := fields(b.get(k)); f[1] != "f" || instant(t, f[2]) != r.AcceptedAt+1 {
 			t.Errorf("%s: record %q", name, b.get(k))
 		}
+		if d := b.lives(k); c.least > 0 && d < 60*time.Minute {
+			t.Errorf("%s: a floor ahead of the clock lives %s", name, d)
+		}
 		if next := b.want(k.op(Claim, NewToken()), Claimed); next.AcceptedAt <= r.AcceptedAt {
 			t.Errorf("%s: accepted at %d after %d", name, next.AcceptedAt, r.AcceptedAt)
 		}
@@ -475,5 +478,34 @@ func TestForeignType(t *testing.T) {
 	}
 	if s := b.db.Breaker(); s != redisdb.BreakerClosed {
 		t.Fatalf("breaker %s: an answer is no outage", s)
+	}
+}
+
+// Whoever writes a record that lies ahead of the clock keeps it as much longer.
+func TestAheadOfTheClockIsKept(t *testing.T) {
+	t.Parallel()
+	b := onShared(t)
+	ahead, mine := b.now()+hour, NewToken()
+	for name, write := range map[string]func(k key){
+		"renew":   func(k key) { b.want(k.op(Renew, mine), Done) },
+		"release": func(k key) { b.want(k.op(Release, mine), Done) },
+		"recheck": func(k key) { b.want(k.publish(mine, newID(), ahead, ahead+hour, true), Lost) },
+		"reset": func(k key) {
+			if _, err := b.Reset(t.Context(), k.partition, k.hash, ahead+5*second); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		k := keyOf(name)
+		b.put(k, pending(mine, ahead, ahead, "c"))
+		write(k)
+		if d := b.lives(k); d < 60*time.Minute || d > 62*time.Minute {
+			t.Errorf("%s: the record lives %s", name, d)
+		}
+		b.put(k, pending(mine, ahead+1000*hour, ahead, "c"))
+		write(k)
+		if d := b.lives(k); d > 62*time.Minute && name != "reset" {
+			t.Errorf("%s: the record lives %s", name, d)
+		}
 	}
 }

@@ -34,16 +34,21 @@
 // collects garbage. What lies further ahead of TIME than the settings allow was
 // left by a clock that stepped back, or by other settings, and is drawn in.
 //
-// A node decides from memory, on the last reading plus what it has counted
-// since: the same rules as in Redis ([FixedWindow], [GCRA]), run on the node's
-// own clock, and put right by each reading. A reading is as old as it was on
-// the way; taken as if it were new, it ends windows and holds a little later
-// than Redis does, never earlier. What is under way when a window ends may be
-// counted by Redis in the next one, so the node carries it over. Therefore:
+// A node decides from memory, by two counters that move by the same rules as
+// the record, on the node's own clock; either may trip. One counts what this
+// node has seen, and asks nobody. The other is what the fleet has counted: the
+// last reading, and what this node has counted since. A reading is as old as it
+// was on the way; taken as if it were new, it ends windows and holds a little
+// later than Redis does, never earlier. What is on its way when a window ends
+// may be counted by Redis in the next one, so the node carries it over.
+// Therefore:
 //
-//   - one node is exact: while Redis answers, no more than the threshold passes
-//     in any of Redis's windows, and what trips is more than a threshold of
-//     triggers within a window and the time that two calls take;
+//   - one node is exact: while Redis answers in time, no more than the threshold
+//     passes in any window, be it Redis's or the node's own, and what trips is
+//     more than a threshold of triggers within a window and the time of two
+//     calls. With GCRA, no more passes than the bucket lets through; triggers
+//     that come to Redis together fill it as if they had come together, so it
+//     trips as early as a batch makes it;
 //   - each further node may let through what it has counted since its last
 //     reading: one batch, for its next reading says what the others did.
 //
@@ -53,9 +58,8 @@
 // counted something, again as soon as the last has returned, without a timer.
 // It has a budget of 50 ms, which nobody waits for. Counts whose call failed
 // are never sent again, and Redis is then left alone for a pause, so a Redis
-// that hangs is asked a few times a second whatever the load. Such counts stay
-// in the node's counter: without Redis the gate of each node still holds, by
-// itself. Counts so old that they would be taken for a burst of now are not
+// that hangs is asked a few times a second whatever the load. Without Redis the
+// gate of each node still holds, by its own counter. Counts so old that they would be taken for a burst of now are not
 // sent either.
 //
 // # Pressure

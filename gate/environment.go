@@ -9,16 +9,19 @@ import (
 // stripes is how many locks the environments are spread over.
 const stripes = 64
 
-// environment is what a node knows of one environment. The counter holds the
-// last reading and all that this node has counted since, so it is never behind
-// what Redis will say of this node's own triggers.
+// environment is what a node knows of one environment. Own is what the node
+// has counted itself, always, so that it has a gate of its own when Redis
+// fails. Fleet is the last reading and all that this node has counted since, so
+// it is never behind what Redis will say of this node's own triggers.
 type environment struct {
-	id      string
-	name    string // in Redis
-	counter counter
-	pending batch // counted, not sent
-	sent    batch // sent, without an answer
+	id         string
+	name       string // in Redis
+	own, fleet counter
+	pending    batch // counted, not sent
+	sent       batch // sent, without an answer
 }
+
+func (e *environment) held() int64 { return max(e.own.held, e.fleet.held) }
 
 // batch is how many triggers were counted together, and when the first was.
 type batch struct{ n, since int64 }
@@ -48,16 +51,13 @@ func (g *Gate) stripe(id string) *stripe {
 	return &g.stripes[maphash.String(g.seed, id)%stripes]
 }
 
-// age is how old a batch may be and still be counted in Redis.
-func (g *Gate) age(l limits) int64 { return max(l.window, 2*micros(g.cfg.Budget+g.cfg.Pause)) }
-
 // tripped reports whether the rate has tripped the environment.
 func (g *Gate) tripped(id string, now int64) bool {
 	s := g.stripe(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.envs[id]
-	return e != nil && e.counter.held > now
+	return e != nil && e.held() > now
 }
 
 // advance counts n triggers and reports whether the environment is tripped then.
@@ -72,9 +72,9 @@ func (g *Gate) advance(id string, now, n int64, l limits) bool {
 			return false
 		}
 	}
-	before := e.counter.held > now
-	e.count(now, n, l, g.age(l))
-	tripped := e.counter.held > now
+	before := e.held() > now
+	e.count(now, n, l, 2*micros(g.cfg.Budget))
+	tripped := e.held() > now
 	wake := false
 	if e.pending.n == 0 {
 		e.pending.since = now
@@ -96,26 +96,28 @@ func (g *Gate) advance(id string, now, n int64, l limits) bool {
 	return tripped
 }
 
-// count advances the counter by n triggers of this node. What is not known to
-// have been counted in Redis may yet be counted in its next window: it is
-// carried over the end of this one.
-func (e *environment) count(now, n int64, l limits, age int64) {
-	if l.algorithm == FixedWindow && e.counter.mark <= now {
-		n += e.pending.recent(now, age) + e.sent.recent(now, age)
+// count advances both counters by n triggers. What is not known to have been
+// counted in Redis may yet be counted in its next window: it is carried over
+// the end of this one. A report takes no longer than late; what is older than
+// that is not on its way.
+func (e *environment) count(now, n int64, l limits, late int64) {
+	e.own.add(now, n, l)
+	if l.algorithm == FixedWindow && e.fleet.mark <= now {
+		n += e.pending.recent(now, late) + e.sent.recent(now, late)
 	}
-	e.counter.add(now, n, l)
+	e.fleet.add(now, n, l)
 }
 
-// read takes a reading in place of what the counter was, and counts on it what
-// has come since it was asked for.
+// read takes a reading in place of what was known of the fleet, and counts on
+// it what has come since it was asked for.
 func (e *environment) read(r reading, now int64, l limits) {
 	e.sent = batch{}
-	held := e.counter.held
-	e.counter = r.at(now, l.algorithm)
+	held := e.fleet.held
+	e.fleet = r.at(now, l.algorithm)
 	// What tripped on this node may not have tripped in Redis yet.
-	e.counter.held = max(e.counter.held, held)
+	e.fleet.held = max(e.fleet.held, held)
 	if e.pending.n > 0 {
-		e.counter.add(now, e.pending.n, l)
+		e.fleet.add(now, e.pending.n, l)
 	}
 }
 
@@ -125,7 +127,7 @@ func (g *Gate) meet(s *stripe, id string, now int64, a Algorithm) *environment {
 	room := g.cfg.Environments / stripes
 	if len(s.envs) >= min(s.sweepAt, room) {
 		for other, e := range s.envs {
-			if e.pending.n == 0 && e.sent.n == 0 && e.counter.over(now, a) {
+			if e.pending.n == 0 && e.sent.n == 0 && e.own.over(now, a) && e.fleet.over(now, a) {
 				delete(s.envs, other)
 			}
 		}

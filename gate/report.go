@@ -57,7 +57,7 @@ func (g *Gate) collect() []tally {
 		s.mu.Lock()
 		for _, e := range s.dirty {
 			limits, _ := g.overrides.of(e.id)
-			if n := e.pending.recent(now, g.age(limits)); n > 0 {
+			if n := e.pending.recent(now, max(limits.window, 2*micros(g.cfg.Budget))); n > 0 {
 				tallies = append(tallies, tally{environment: e, n: n, limits: limits})
 				e.sent = e.pending
 			} else {
@@ -95,9 +95,9 @@ func (g *Gate) tell(ctx context.Context, tallies []tally) bool {
 		g.counts.reported.Add(uint64(t.n))
 		s := g.stripe(t.id)
 		s.mu.Lock()
-		before := t.counter.held > now
+		before := t.held() > now
 		t.read(r, now, t.limits)
-		tripped := t.counter.held > now
+		tripped := t.held() > now
 		s.mu.Unlock()
 		if tripped && !before {
 			g.counts.trips.Add(1)

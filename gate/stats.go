@@ -69,7 +69,7 @@ func (g *Gate) Stats() Stats {
 type State struct {
 	Tripped bool          // by its rate
 	Hold    time.Duration // how much longer, if no more triggers come
-	// Count in the window; with GCRA, how many triggers the bucket holds.
+	// Count in the window, of the fleet as far as it is known; with GCRA, how many triggers the bucket holds.
 	Count int
 	// Left of the window; with GCRA, until the bucket is empty.
 	Left time.Duration
@@ -87,8 +87,8 @@ func (g *Gate) State(environment string, now time.Time) State {
 	if e == nil {
 		return State{}
 	}
-	c := e.counter
-	state := State{Hold: span(max(c.held-at, 0)), Tripped: c.held > at}
+	c := e.fleet
+	state := State{Hold: span(max(e.held()-at, 0)), Tripped: e.held() > at}
 	switch {
 	case l.algorithm == GCRA:
 		level := c.drained(at)

@@ -15,6 +15,9 @@ import (
 	"github.com/e0ff5a15/mollifier/run"
 )
 
+// ErrDisagrees: this node's settings differ from what its deployment was made with.
+var ErrDisagrees = errors.New("deployment disagrees")
+
 // callError is why a call to Redis gave no answer. Its text never names a
 // host, an address or a key.
 type callError struct {

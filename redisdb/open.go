@@ -55,11 +55,20 @@ func (d *DB) Open(ctx context.Context) (Capabilities, error) {
 }
 
 // unfitError is a Redis that answered, and can not be used.
-type unfitError struct{ text string }
+type unfitError struct {
+	text string
+	kind error // ErrDisagrees, or nil
+}
 
 func (e *unfitError) Error() string { return "redisdb: " + e.text }
 
-func unfit(format string, args ...any) error { return &unfitError{fmt.Sprintf(format, args...)} }
+func (e *unfitError) Unwrap() error { return e.kind }
+
+func disagreement(format string, args ...any) error {
+	return &unfitError{fmt.Sprintf(format, args...), ErrDisagrees}
+}
+
+func unfit(format string, args ...any) error { return &unfitError{fmt.Sprintf(format, args...), nil} }
 
 // open returns an unfitError, or whatever go-redis returned.
 func (d *DB) open(ctx context.Context) (*link, error) {
@@ -211,6 +220,6 @@ func (d *DB) agree(ctx context.Context, client redis.UniversalClient) error {
 	if n, _ := fmt.Sscanf(held.Val(), "1|%d|%d", &partitions, &version); n != 2 {
 		return unfit("the deployment record in Redis is of another form: it was written by another version of this program")
 	}
-	return unfit("this node is configured with %d partitions and hashes keys in version %d, but the deployment in Redis has %d partitions and version %d: they are fixed for its life",
+	return disagreement("this node is configured with %d partitions and hashes keys in version %d, but the deployment in Redis has %d partitions and version %d: they are fixed for its life",
 		d.cfg.Partitions, hashing, partitions, version)
 }

@@ -85,9 +85,6 @@ func (id ID) Partition() (partition int, ok bool) {
 	at := len(idPrefix) + timeLen
 	hi := strings.IndexByte(partDigits, id.text[at])
 	lo := strings.IndexByte(partDigits, id.text[at+1])
-	if hi < 0 || lo < 0 {
-		return 0, false
-	}
 	return hi<<5 | lo, true
 }
 
@@ -105,8 +102,19 @@ func (id ID) Time() (t time.Time, ok bool) {
 	return ulid.Time(u.Time()), true
 }
 
+// minted reports whether MintID may have returned the id: 28 digits, lower
+// case, and a time that fits into 48 bits.
 func (id ID) minted() bool {
-	return len(id.text) == len(idPrefix)+bodyLen && strings.HasPrefix(id.text, idPrefix)
+	body, ok := strings.CutPrefix(id.text, idPrefix)
+	if !ok || len(body) != bodyLen || body[0] > '7' {
+		return false
+	}
+	for i := range len(body) {
+		if strings.IndexByte(partDigits, body[i]) < 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // MarshalText writes the id; the zero id is an error, so that it can never

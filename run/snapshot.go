@@ -47,10 +47,11 @@ func NewSnapshot(id ID, key Key, hash Hash, t Trigger) Snapshot {
 	}
 }
 
-// Accept sets the acceptance time and, for a keyed run, the end of its interval.
+// Accept sets the acceptance time and, for a keyed run, the end of its
+// interval. Zero takes both back: Postgres's clock is to decide.
 func (s *Snapshot) Accept(at Instant) {
-	s.AcceptedAt = at
-	if !s.Key.IsZero() {
+	s.AcceptedAt, s.KeyUntil = at, 0
+	if at != 0 && !s.Key.IsZero() {
 		s.KeyUntil = at.Add(s.Trigger.IdentityTTL())
 	}
 }
@@ -62,8 +63,12 @@ const snapshotVersion = 1
 // Append appends the stored form: the version byte, then four length-prefixed
 // parts: a JSON header with everything but the customer's bytes, the payload,
 // the metadata, the context. A part's length is shifted by one so that nil
-// (0) and empty (1) stay apart; the customer's bytes are never re-encoded.
+// (0) and empty (1) stay apart; the customer's bytes are never re-encoded. A snapshot
+// without an id is refused ([ErrBadID]): it could not be read again.
 func (s *Snapshot) Append(b []byte) ([]byte, error) {
+	if s.ID.IsZero() {
+		return nil, fmt.Errorf("run: encode snapshot: %w", ErrBadID)
+	}
 	head, err := json.Marshal(headerOf(s))
 	if err != nil {
 		return nil, fmt.Errorf("run: encode snapshot %s: %w", s.ID, err)

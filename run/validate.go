@@ -69,6 +69,7 @@ func (t *Trigger) Validate() error {
 	v.name("options.bulkActionId", t.BulkAction, MaxNameLen, false)
 	v.name("batch", t.BatchItem.Batch, MaxNameLen, false)
 	v.between("index", t.BatchItem.Index, 0, 1<<20)
+	v.name("trigger function", string(t.TriggerFunction), MaxNameLen, false)
 	v.name("traceparent", t.TraceParent, 512, false)
 	v.name("tracestate", t.TraceState, 1024, false)
 	return v.err()

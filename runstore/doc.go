@@ -46,6 +46,31 @@
 // clocks of Redis and Postgres may disagree: that moves intervals, and fact 3
 // still keeps them apart.
 //
+// # Buffered runs
+//
+// A run that a buffer has acknowledged can neither be refused nor have its
+// acceptance raised, so [Store.Materialise] has more to decide, under the lock
+// on the slot's row (a slot that is free is facts 1 and 2 again):
+//
+//   - accepted at or after the end of the holder's interval: it takes over.
+//   - else its interval ends at the first reset after its acceptance, if there
+//     was one. Where what is left meets the holder's interval, or that of a run
+//     in the key's past, it becomes an alias of that run, or, if it was
+//     cancelled, a row with an empty interval: neither can overlap.
+//   - else it becomes a row of the past. It was accepted before the holder's
+//     interval ended and does not meet it, so it lies before the holder: the
+//     chain goes on behind it as if it were not there.
+//
+// An alias is one step deep: only runs are aliased to, and runs stay runs. It
+// keeps its own acceptance, payload hash, tags, metadata and delay, and has no
+// payload. The run's key_last grows with it, so that no clearing status and no
+// reset ends the run's interval before an acceptance that was merged into it.
+//
+// The row remembers in buffer_ver which version of its buffer entry it has. A
+// patch of a later version is applied by the next delivery of the entry, in one
+// transaction with the new version; changes that are made to rows directly leave
+// the version alone.
+//
 // # What a crash leaves
 //
 // The direct path is one statement, a takeover or a reset one transaction, so
@@ -57,14 +82,23 @@
 //   - inside a takeover or reset: Postgres rolls back, the slot was never seen
 //     empty by anyone. A node that hangs there is cut off by
 //     idle_in_transaction_session_timeout.
+//   - a merge or a patch of a buffered run is one transaction, too; its repeat
+//     finds the id and the version.
 //   - an old attempt that reaches Postgres after its repeat was answered can
 //     not insert: its id is taken, or the slot is (fact 1).
 //
 // # Locks
 //
 // Every statement that locks several keys does so in the order (env_id,
-// key_slot), inserts included; statements of workers skip what is locked. A
-// deadlock is thus not expected, and is retried should one happen.
+// key_slot), inserts included; statements of workers skip what is locked. Rows in
+// a key's past are changed under the lock on the slot, or alone; an alias is
+// locked before its run. A deadlock is thus not expected, and is retried should
+// one happen.
+//
+// # Without Postgres
+//
+// With [Config].BreakerFailures a store stops asking a Postgres that is gone or
+// hangs, and every call fails at once with run.ErrUnavailable until it is back.
 //
 // # Expiry
 //

@@ -231,6 +231,15 @@ func TestResetAndBufferedRuns(t *testing.T) {
 	}
 	s.drain(TookOver, fromBuffer("other", 700, 9000))
 	s.disjoint()
+
+	// Runs that came after the reset are not what it would have become.
+	s.resetAt("third", 500)
+	s.drain(TookOver, fromBuffer("third", 500, 600))
+	s.drain(TookOver, fromBuffer("third", 600, 9000))
+	if early := s.drain(OwnClosed, fromBuffer("third", 100, 9000)); early.Until != 500 {
+		t.Errorf("%+v", early)
+	}
+	s.disjoint()
 	if n := s.count("select count(*) from runs where kind = 1 and alias_of not in (select id from runs where kind = 0)"); n != 0 {
 		t.Errorf("%d aliases of something that is no run", n)
 	}

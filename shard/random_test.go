@@ -17,14 +17,16 @@ import (
 // tables to what the package promises.
 func TestRandom(t *testing.T) {
 	t.Parallel()
-	t.Run("nothing fails", func(t *testing.T) {
-		t.Parallel()
-		rapid.Check(t, func(t *rapid.T) { explore(t, false) })
-	})
-	t.Run("anything fails", func(t *testing.T) {
-		t.Parallel()
-		rapid.Check(t, func(t *rapid.T) { explore(t, true) })
-	})
+	for range 3 {
+		t.Run("nothing fails", func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, func(t *rapid.T) { explore(t, false) })
+		})
+		t.Run("anything fails", func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, func(t *rapid.T) { explore(t, true) })
+		})
+	}
 }
 
 const (
@@ -110,16 +112,18 @@ func explore(t *rapid.T, faults bool) {
 	w.wakesTo = make([][]run.Hash, len(w.nodes))
 	actions := map[string]func(*rapid.T){
 		"arrive": w.arrive, "arrive again": w.arrive, "leave": w.leave,
-		"execute": w.executeAny, "execute more": w.executeAny, "deliver": w.deliverAny, "deliver more": w.deliverAny,
+		"execute": w.executeAny, "deliver": w.deliverAny, "go on": w.goOn, "go on again": w.goOn, "and again": w.goOn,
 		"deliver again": w.deliverAgain, "wake": w.wakeAny, "pass time": w.passTime, "tick": w.tickAny,
-		"reset": w.reset, "fail run": w.failRun,
+		"reset": w.reset, "reset at once": w.resetAtOnce, "fail run": w.failRun,
 		"": func(*rapid.T) { w.check() },
 	}
 	if faults {
 		actions["lose"] = w.lose
 		actions["fail flight"] = w.failFlight
 	}
-	t.Repeat(actions)
+	for range 4 {
+		t.Repeat(actions)
+	}
 	w.drain()
 }
 
@@ -192,6 +196,17 @@ func (w *world) executeAny(t *rapid.T) {
 	w.execute(pick(t, w.wire, func(s *sent) bool { return s.landed == 0 }))
 }
 
+func (w *world) goOn(t *rapid.T) { w.finish(pick(t, w.wire, func(*sent) bool { return true })) }
+
+func (w *world) finish(s *sent) {
+	if s.landed == 0 {
+		w.execute(s)
+	}
+	if slices.Contains(w.wire, s) {
+		w.deliver(s)
+	}
+}
+
 func (w *world) execute(s *sent) {
 	w.step++
 	s.landed = w.step
@@ -240,12 +255,12 @@ func (w *world) deliverAny(t *rapid.T) {
 func (w *world) deliver(s *sent) {
 	w.gone(s)
 	w.past = append(w.past, s)
+	c := s.owner
+	waits := c != nil && !c.left && c.answered == 0
 	w.hand(s)
 	w.take(s.node, s)
-	if s.Verb == Settle && s.settle.Created && s.settle.Err == nil {
-		if c := s.owner; !c.left && !slices.Contains(w.fresh[s.settle.Holder.ID], c) && c.answered == 0 {
-			w.Fatalf("the caller whose run was created was not told: %v", c.Ticket)
-		}
+	if waits && s.settle.Created && !slices.Contains(w.fresh[s.settle.Holder.ID], c) {
+		w.Fatalf("caller %d was not told that its run is new", c.Ticket)
 	}
 }
 
@@ -369,19 +384,34 @@ func (w *world) key(t *rapid.T) run.Hash {
 
 // reset takes the next step of a reset: the cut, the slot, then the claim.
 func (w *world) reset(t *rapid.T) {
-	w.step++
 	if len(w.resets) == 0 || rapid.IntRange(0, 3).Draw(t, "another") == 0 {
-		h := w.key(t)
-		cut := w.now
-		if k := w.record(h); k.state != 'f' {
-			cut = max(cut, k.acc+1)
-		} else {
-			cut = max(cut, k.acc)
-		}
-		w.resets = append(w.resets, &resetting{hash: h, cut: cut})
+		w.beginReset(w.key(t))
 		return
 	}
-	r := w.resets[rapid.IntRange(0, len(w.resets)-1).Draw(t, "which")]
+	w.goOnReset(w.resets[rapid.IntRange(0, len(w.resets)-1).Draw(t, "which")])
+}
+
+func (w *world) resetAtOnce(t *rapid.T) {
+	r := w.beginReset(w.key(t))
+	w.goOnReset(r)
+	w.goOnReset(r)
+}
+
+func (w *world) beginReset(h run.Hash) *resetting {
+	w.step++
+	cut, k := w.now, w.record(h)
+	if k.state == 'f' {
+		cut = max(cut, k.acc)
+	} else {
+		cut = max(cut, k.acc+1)
+	}
+	r := &resetting{hash: h, cut: cut}
+	w.resets = append(w.resets, r)
+	return r
+}
+
+func (w *world) goOnReset(r *resetting) {
+	w.step++
 	if !r.begun {
 		r.begun = true
 		if sl := w.slot(r.hash); sl.holder != nil {
@@ -448,126 +478,16 @@ func (w *world) post(node int, r Request) {
 		w.settled[r.Snapshot.ID] = true
 		snapshot := *r.Snapshot
 		s.snapshot, s.owner = &snapshot, w.owners[r.Snapshot]
+		w.leads(s)
 	}
 	w.wire = append(w.wire, s)
-}
-
-// answer holds one answer to the promises of the package.
-func (w *world) answer(node int, cause *sent, a Answer[int]) {
-	c := w.clients[a.Ticket]
-	c.answered++
-	switch {
-	case c.answered > 1 || c.left:
-		w.Fatalf("caller %d answered %d times, left: %t", a.Ticket, c.answered, c.left)
-	case c.node != node:
-		w.Fatalf("caller %d answered by another node", a.Ticket)
-	case a.Err != nil:
-		return
-	case cause == nil:
-		w.Fatalf("caller %d answered without a reply", a.Ticket)
-	case cause.at < c.arrived:
-		w.Fatalf("caller %d answered from a %v that was posted before it came", a.Ticket, cause.Verb)
-	}
-	m := w.byID[a.Result.ID()]
-	if m == nil || m.hash != c.Snapshot.Hash {
-		w.Fatalf("caller %d answered %s, which is not of its key", a.Ticket, a.Result.ID())
-	}
-	w.live(c, cause, m)
-	w.identity(cause, a.Result)
-	if !a.Result.Cached() {
-		w.fresh[m.ID] = append(w.fresh[m.ID], c)
-	}
-	if a.Result.PayloadMatch() != (m.PayloadHash == c.Snapshot.PayloadHash || !a.Result.Cached()) {
-		w.Fatalf("caller %d: payload match %t", a.Ticket, a.Result.PayloadMatch())
-	}
-}
-
-// live: the run held the key at some instant between the caller's arrival and
-// its answer.
-func (w *world) live(c *client, cause *sent, m *modelRun) {
-	if c.key == 0 {
-		if w.owners[c.Snapshot].Snapshot.ID != m.ID {
-			w.Fatalf("keyless caller %d answered another's run", c.Ticket)
-		}
-		return
-	}
-	ended := m.ended
-	if cause.Verb == Publish {
-		// The instant between a settle and its publish: only a completed reset counts.
-		ended = m.reset
-	}
-	if ended != 0 && ended < c.arrived {
-		w.Fatalf("caller %d came in step %d and was answered from a %v with %s, over since step %d",
-			c.Ticket, c.arrived, cause.Verb, m.ID, ended)
-	}
-}
-
-// identity: provisional if and only if the claim store was not asked.
-func (w *world) identity(cause *sent, r run.Result) {
-	settle := cause
-	if cause.Verb == Publish {
-		settle = w.posted[sentKey{cause.node, Ref{cause.Ref.Flight, cause.Ref.Post - 1}}]
-	}
-	want := run.Confirmed
-	if settle.Verb == Settle && settle.owner.Claims && settle.snapshot.AcceptedAt == 0 && settle.owner.key != 0 {
-		want = run.Provisional
-	}
-	if r.Identity() != want {
-		w.Fatalf("flight %d answered %s from a %v", cause.Ref.Flight, r.Identity(), cause.Verb)
-	}
-}
-
-// check holds the tables to their own structure.
-func (w *world) check() {
-	for n, t := range w.nodes {
-		keyed, callers := 0, 0
-		for _, f := range t.flights {
-			if f.keyed {
-				keyed++
-				if t.keys[f.hash] != f {
-					w.Fatalf("node %d: flight %d is not the one of its key", n, f.Flight)
-				}
-			}
-			for _, c := range slices.Concat(f.cohort, f.late) {
-				callers++
-				if t.callers[c.Ticket] != f {
-					w.Fatalf("node %d: caller %d is not known to be in flight %d", n, c.Ticket, f.Flight)
-				}
-			}
-			if (f.state == waiting || f.state == idle) && t.timed[f.Flight] != f {
-				w.Fatalf("node %d: flight %d is %v, and nothing will end that", n, f.Flight, f.state)
-			}
-		}
-		for id, f := range t.timed {
-			if t.flights[id] != f {
-				w.Fatalf("node %d: flight %d has ended and is still timed", n, id)
-			}
-		}
-		if keyed != len(t.keys) || callers != len(t.callers) {
-			w.Fatalf("node %d: %d keyed flights of %d keys, %d callers of %d", n, keyed, len(t.keys), callers, len(t.callers))
-		}
-	}
-	for id, told := range w.fresh {
-		for _, c := range told {
-			same := c.Snapshot.RequestHash == w.byID[id].RequestHash && !c.Snapshot.RequestHash.IsZero()
-			if !same && c.Snapshot.ID != id {
-				w.Fatalf("caller %d was told that %s is new", c.Ticket, id)
-			}
-		}
-	}
 }
 
 // drain lets everything come to its end: nothing fails any more.
 func (w *world) drain() {
 	for round := 0; ; round++ {
 		for len(w.wire) > 0 {
-			s := w.wire[0]
-			if s.landed == 0 {
-				w.execute(s)
-			}
-			if slices.Contains(w.wire, s) {
-				w.deliver(s)
-			}
+			w.finish(w.wire[0])
 		}
 		busy := false
 		for n, t := range w.nodes {
@@ -600,42 +520,4 @@ func (w *world) drain() {
 			}
 		}
 	}
-}
-
-// TestBurstCost: whoever comes before the settle is posted shares three calls.
-func TestBurstCost(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(1, 40).Draw(t, "callers")
-		before := rapid.IntRange(1, n).Draw(t, "before the claim lands")
-		w := &world{
-			T: t, stores: newStores(claimTTL),
-			owners: map[*run.Snapshot]*client{}, settled: map[run.ID]bool{}, flightOf: map[Token][2]uint64{},
-			fresh: map[run.ID][]*client{}, posted: map[sentKey]*sent{}, wakesTo: make([][]run.Hash, 1),
-		}
-		w.nodes = []*Table[int]{NewTable[int](Config{
-			ClaimTTL: claimTTL, WaitBudget: waitBudget, Poll: poll, NewToken: w.token, NewID: w.id,
-		})}
-		for i := range n {
-			if i == before {
-				w.execute(w.wire[0])
-			}
-			trigger := run.Trigger{Environment: "env", Task: "task", IdempotencyKey: "key"}
-			s := run.NewSnapshot(run.ID{}, trigger.Key(), trigger.Key().Hash(), trigger)
-			c := &client{key: 1, arrived: w.step, Caller: Caller[int]{Ticket: i, Snapshot: &s, Claims: true, Arrived: w.now.Time()}}
-			w.clients = append(w.clients, c)
-			w.owners[&s] = c
-			w.nodes[0].Arrive(c.Caller)
-			w.take(0, nil)
-		}
-		w.drain()
-		if w.calls > 3 || len(w.byID) != 1 {
-			t.Fatalf("%d callers took %d calls and made %d runs", n, w.calls, len(w.byID))
-		}
-		for id, told := range w.fresh {
-			if len(told) != 1 {
-				t.Fatalf("%d callers were told that %s is new", len(told), id)
-			}
-		}
-	})
 }

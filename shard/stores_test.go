@@ -39,8 +39,7 @@ type slot struct {
 
 type modelRun struct {
 	Holder
-	hash   run.Hash
-	poison bool
+	hash run.Hash
 	// The run held its key from step begun until step ended (0: it still does).
 	// An expiry ends it only when another run takes its slot: a key holds its
 	// run for its TTL at least.

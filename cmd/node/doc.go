@@ -5,20 +5,18 @@
 // and stop, and the two listeners. It decides nothing about triggers.
 //
 // Without store addresses it runs a private Redis and Postgres in its data
-// folder (see [internal/devstack]) and seeds two environments, so that the first
+// folder (internal/devstack) and seeds two environments, so that the first
 // start can be tried with the curl it prints. With -redis and -postgres it uses
 // those, and any number of nodes may share them.
 //
-// It promises that it listens only when triggers can be answered, that the one
+// It promises that it answers only when triggers can be accepted, that the one
 // ready line on standard output comes after that, and that on SIGINT or SIGTERM
-// everything accepted is answered before it ends. A private store that dies while
-// the node serves is started again in place, on its address and with its data;
-// only when that fails several times in a row does the node end with status 1.
+// everything accepted is answered before it ends. When a private store dies while
+// the node serves, both are started again on their addresses and with their data;
+// if that fails the node ends with status 1, for whoever supervises it.
 //
 // It refuses to start with a flag, variable or configuration key that it does
 // not know. API keys and store passwords are never logged.
 //
 // Exit status: 0 after an orderly stop, 1 for a failure, 2 for wrong usage.
-//
-// [internal/devstack]: https://pkg.go.dev/github.com/e0ff5a15/mollifier/internal/devstack
 package main

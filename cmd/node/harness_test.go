@@ -274,14 +274,28 @@ func send(c *http.Client, req *http.Request, apiKey string) (answer, error) {
 	return a, json.Unmarshal(text, &a)
 }
 
-// must is for the answers that a test can not go on without.
-func must(t *testing.T, a answer, err error) answer {
+// answered takes the answers that a test can not go on without.
+func answered(t *testing.T) func(answer, error) answer {
+	return func(a answer, err error) answer {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.status != http.StatusOK {
+			t.Fatalf("status %d: %s", a.status, a.Error)
+		}
+		return a
+	}
+}
+
+// persist triggers until the node is not refusing any more.
+func persist(t *testing.T, c *http.Client, url, apiKey, key string) answer {
 	t.Helper()
-	if err != nil {
-		t.Fatal(err)
+	for end := time.Now().Add(patience); ; {
+		a, err := trigger(t.Context(), c, url, apiKey, key)
+		if err == nil && a.status == http.StatusServiceUnavailable && time.Now().Before(end) {
+			continue
+		}
+		return answered(t)(a, err)
 	}
-	if a.status != http.StatusOK {
-		t.Fatalf("status %d: %s", a.status, a.Error)
-	}
-	return a
 }

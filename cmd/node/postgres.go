@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/peterbourgon/ff/v3/ffcli"
-
 	"github.com/e0ff5a15/mollifier/internal/devstack"
 	"github.com/e0ff5a15/mollifier/runstore/schema"
 )
@@ -51,25 +49,3 @@ func (a *app) withPostgres(ctx context.Context, set *settings, f func(url string
 
 // stackStop bounds the stop of stores that were started for one command.
 const stackStop = 20 * time.Second
-
-func (a *app) migrateCommand(set *settings) *ffcli.Command {
-	fs := set.subset("migrate", "data", "postgres")
-	return &ffcli.Command{
-		Name:       "migrate",
-		ShortUsage: "node migrate [flags]",
-		ShortHelp:  "Bring the schema in Postgres up to date; a serving node does so when it starts.",
-		LongHelp: `Safe while nodes serve and when several run it at once. The Postgres is the one of
--postgres, or else the private one in -data.`,
-		FlagSet: fs,
-		Options: set.subsetOptions(fs),
-		Exec: func(ctx context.Context, rest []string) error {
-			if err := noArguments(rest); err != nil {
-				return err
-			}
-			return a.withPostgres(ctx, set, func(string) error {
-				_, err := fmt.Fprintln(a.stdout, "the schema is up to date")
-				return err
-			})
-		},
-	}
-}

@@ -38,11 +38,11 @@ func TestFirstSteps(t *testing.T) {
 		t.Fatalf("%d environments in stack.json", len(first.Environments))
 	}
 
-	one := must2(t)(trigger(t.Context(), c, first.HTTP, key, "order-1"))
-	if again := must2(t)(trigger(t.Context(), c, first.HTTP, key, "order-1")); one.IsCached || again.ID != one.ID || !again.IsCached {
+	one := answered(t)(trigger(t.Context(), c, first.HTTP, key, "order-1"))
+	if again := answered(t)(trigger(t.Context(), c, first.HTTP, key, "order-1")); one.IsCached || again.ID != one.ID || !again.IsCached {
 		t.Errorf("same key: %+v, then %+v", one, again)
 	}
-	if other := must2(t)(trigger(t.Context(), c, first.HTTP, first.Environments[1].Key, "order-1")); other.ID == one.ID {
+	if other := answered(t)(trigger(t.Context(), c, first.HTTP, first.Environments[1].Key, "order-1")); other.ID == one.ID {
 		t.Error("two environments share a key's run")
 	}
 	if a, err := trigger(t.Context(), c, first.HTTP, "tr_dev_wrong", "order-1"); err != nil || a.status != http.StatusUnauthorized {
@@ -50,12 +50,12 @@ func TestFirstSteps(t *testing.T) {
 	}
 	readBack := func(url string) {
 		t.Helper()
-		if r := must2(t)(get(t.Context(), c, url+"/api/v3/runs/"+one.ID, key)); r.ID != one.ID || r.Status != any("QUEUED") {
+		if r := answered(t)(get(t.Context(), c, url+"/api/v3/runs/"+one.ID, key)); r.ID != one.ID || r.Status != any("QUEUED") {
 			t.Errorf("read back: %+v", r)
 		}
 	}
 	readBack(first.HTTP)
-	must2(t)(get(t.Context(), c, first.HTTP+"/readyz", ""))
+	answered(t)(get(t.Context(), c, first.HTTP+"/readyz", ""))
 	pasteCommands(t, node.stdout.String())
 
 	second := command(t, nil, "-data", data, "-listen", "127.0.0.1:0")
@@ -90,7 +90,7 @@ func TestFirstSteps(t *testing.T) {
 	node = startNode(t, data)
 	killed := info(t, data)
 	readBack(killed.HTTP)
-	if again := must2(t)(trigger(t.Context(), c, killed.HTTP, key, "order-1")); again.ID != one.ID {
+	if again := answered(t)(trigger(t.Context(), c, killed.HTTP, key, "order-1")); again.ID != one.ID {
 		t.Errorf("after a kill the key has run %s, not %s", again.ID, one.ID)
 	}
 	node.stop(t)
@@ -145,7 +145,7 @@ func TestPrivateStoreDies(t *testing.T) {
 	node := startNode(t, data)
 	before := info(t, data)
 	key := before.Environments[0].Key
-	one := must2(t)(trigger(t.Context(), c, before.HTTP, key, "order-1"))
+	one := answered(t)(trigger(t.Context(), c, before.HTTP, key, "order-1"))
 
 	if err := syscall.Kill(before.Redis.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"github.com/e0ff5a15/mollifier"
 	"github.com/e0ff5a15/mollifier/httpapi"
 	"github.com/e0ff5a15/mollifier/internal/devstack"
+	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/runstore/schema"
 	"github.com/e0ff5a15/mollifier/tenant"
 )
@@ -44,6 +45,7 @@ func (a *app) serveCommand(ctx context.Context, set *settings) error {
 // The error is why the node could not start, had to end by itself, or could not
 // stop in order; a node that was told to stop and did so has none.
 func (a *app) serve(ctx context.Context, set *settings, log *slog.Logger, ready func(devstack.Info)) error {
+	redisdb.LogDriver(log)
 	n := &node{set: set, log: log, stop: make(chan error, 1)}
 	info, err := n.start(ctx)
 	if err == nil {

@@ -17,25 +17,6 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-func must2(t *testing.T) func(answer, error) answer {
-	return func(a answer, err error) answer {
-		t.Helper()
-		return must(t, a, err)
-	}
-}
-
-// persist triggers until the node is not refusing any more.
-func persist(t *testing.T, c *http.Client, url, apiKey, key string) answer {
-	t.Helper()
-	for end := time.Now().Add(patience); ; {
-		a, err := trigger(t.Context(), c, url, apiKey, key)
-		if err == nil && a.status == http.StatusServiceUnavailable && time.Now().Before(end) {
-			continue
-		}
-		return must(t, a, err)
-	}
-}
-
 // Two nodes on one pair of stores are one: a key has one run.
 func TestTwoNodes(t *testing.T) {
 	t.Parallel()
@@ -207,7 +188,7 @@ func TestAdminListener(t *testing.T) {
 	node := startNode(t, data, stores...)
 	i := info(t, data)
 	c := client(t)
-	must2(t)(trigger(t.Context(), c, i.HTTP, i.Environments[0].Key, "k"))
+	answered(t)(trigger(t.Context(), c, i.HTTP, i.Environments[0].Key, "k"))
 	work, err := readWork(t.Context(), i.Admin)
 	if err != nil || work.Claims == 0 || work.RedisCalls == 0 || work.PostgresCalls == 0 {
 		t.Errorf("counters %+v, %v", work, err)
@@ -253,7 +234,7 @@ func TestEnvCommands(t *testing.T) {
 
 	startNode(t, data, stores...)
 	i, c := info(t, data), client(t)
-	must2(t)(trigger(t.Context(), c, i.HTTP, oldKey, "k"))
+	answered(t)(trigger(t.Context(), c, i.HTTP, oldKey, "k"))
 
 	// Flags stand before the argument.
 	code, stdout, stderr := runHere(t, "env", "rotate", "-data", data, "-postgres", postgres, "-json", "acme/live")
@@ -262,7 +243,7 @@ func TestEnvCommands(t *testing.T) {
 		t.Fatalf("env rotate: status %d, %v\n%s", code, err, stderr)
 	}
 	for _, key := range []string{rotated.Key, oldKey} {
-		if a := must2(t)(trigger(t.Context(), c, i.HTTP, key, "k")); !a.IsCached {
+		if a := answered(t)(trigger(t.Context(), c, i.HTTP, key, "k")); !a.IsCached {
 			t.Error("after the rotation a key opens another environment")
 		}
 	}

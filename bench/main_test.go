@@ -1,0 +1,9 @@
+package bench_test
+
+import (
+	"testing"
+
+	"github.com/e0ff5a15/mollifier/internal/devstack/stacktest"
+)
+
+func TestMain(m *testing.M) { stacktest.Main(m, stacktest.NoLeaks()) }

@@ -1,0 +1,98 @@
+package docs_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	mollifier "github.com/e0ff5a15/mollifier"
+	"github.com/e0ff5a15/mollifier/run"
+)
+
+// The Go code that the pages show, so that it compiles. It is not run here; the
+// tests of the engine are about what it does.
+var _ = []any{open, trigger, branch, others, works, closes}
+
+func open(ctx context.Context) error {
+	engine, err := mollifier.New(ctx, mollifier.Config{
+		Redis:    os.Getenv("REDIS_URL"),    // redis:// or rediss://, 7.0 or later, noeviction
+		Postgres: os.Getenv("DATABASE_URL"), // postgres://, 14 or later
+		Migrate:  true,
+		Logger:   slog.Default(),
+	})
+	if err != nil {
+		return err // names the field of Config, or the store and what is wrong with it
+	}
+	return engine.Close(ctx)
+}
+
+func trigger(ctx context.Context, engine *mollifier.Engine, payload []byte) (run.ID, error) {
+	result, err := engine.Trigger(ctx, run.Trigger{
+		Organisation:   "acme",
+		Environment:    "prod",
+		Task:           "send-invoice",
+		Payload:        payload,
+		IdempotencyKey: "order-42",
+		KeyTTL:         24 * time.Hour,
+	})
+	return branch(result, err, func(_ time.Duration, err error) error { return err })
+}
+
+func branch(result run.Result, err error, retryAfter func(time.Duration, error) error) (run.ID, error) {
+	var invalid *run.InvalidError
+	var refused *run.RefusedError
+	switch {
+	case err == nil:
+		return result.ID(), nil
+	case errors.As(err, &invalid):
+		return run.ID{}, fmt.Errorf("fix field %s: %w", invalid.Field, err) // nothing was stored
+	case errors.As(err, &refused):
+		return run.ID{}, retryAfter(refused.RetryAfter, err) // zero: choose a pause yourself
+	default:
+		return run.ID{}, err // the cause of ctx
+	}
+}
+
+func others(ctx context.Context, engine *mollifier.Engine, id run.ID) (all []any) {
+	{
+		found, err := engine.Run(ctx, "prod", id)
+		all = append(all, found, err)
+	}
+	{
+		cleared, err := engine.Reset(ctx, "acme", "prod", "send-invoice", "order-42")
+		all = append(all, cleared, err)
+	}
+	{
+		expired, released, err := engine.Sweep(ctx, 1000)
+		all = append(all, expired, released, err)
+	}
+	return all
+}
+
+func works(ctx context.Context, engine *mollifier.Engine, work func([]byte) ([]byte, error)) error {
+	runs, err := engine.Take(ctx, 10)
+	if err != nil {
+		return err
+	}
+	for _, r := range runs {
+		finish := run.Finish{Status: run.Completed}
+		if finish.Output, err = work(r.Trigger.Payload); err != nil {
+			finish = run.Finish{Status: run.Failed, Failure: &run.Failure{Message: err.Error()}}
+		}
+		if _, err := engine.Finish(ctx, r.Trigger.Environment, r.ID, finish); err != nil {
+			slog.Error("not recorded", "run", r.ID, "error", err)
+		}
+	}
+	return nil
+}
+
+func closes(engine *mollifier.Engine) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := engine.Close(ctx); err != nil {
+		slog.Error("cut off", "error", err)
+	}
+}

@@ -1,0 +1,131 @@
+package shard
+
+import (
+	"slices"
+
+	"github.com/e0ff5a15/mollifier/run"
+)
+
+// What the package promises, held against each answer, each settle and the
+// tables' own structure. "Before" is by the model's steps.
+
+// leads: a snapshot is settled for a caller that waits, or else for one that
+// has left when nobody waits; never for one that has been answered.
+func (w *world) leads(s *sent) {
+	if s.owner.answered > 0 {
+		w.Fatalf("the snapshot of caller %d is settled after its answer", s.owner.Ticket)
+	}
+	if !s.owner.left {
+		return
+	}
+	for _, f := range w.nodes[s.node].callers {
+		if f.Flight == s.Ref.Flight {
+			w.Fatalf("caller %d leads, has left, and others wait", s.owner.Ticket)
+		}
+	}
+}
+
+// answer holds one answer to the promises of the package.
+func (w *world) answer(node int, cause *sent, a Answer[int]) {
+	c := w.clients[a.Ticket]
+	c.answered++
+	switch {
+	case c.answered > 1 || c.left:
+		w.Fatalf("caller %d answered %d times, left: %t", a.Ticket, c.answered, c.left)
+	case c.node != node:
+		w.Fatalf("caller %d answered by another node", a.Ticket)
+	case a.Err != nil:
+		return
+	case cause == nil:
+		w.Fatalf("caller %d answered without a reply", a.Ticket)
+	case cause.at < c.arrived:
+		w.Fatalf("caller %d answered from a %v that was posted before it came", a.Ticket, cause.Verb)
+	}
+	m := w.byID[a.Result.ID()]
+	if m == nil || m.hash != c.Snapshot.Hash {
+		w.Fatalf("caller %d answered %s, which is not of its key", a.Ticket, a.Result.ID())
+	}
+	w.live(c, cause, m)
+	w.identity(cause, a.Result)
+	if !a.Result.Cached() {
+		w.fresh[m.ID] = append(w.fresh[m.ID], c)
+	}
+	if a.Result.PayloadMatch() != (m.PayloadHash == c.Snapshot.PayloadHash || !a.Result.Cached()) {
+		w.Fatalf("caller %d: payload match %t", a.Ticket, a.Result.PayloadMatch())
+	}
+}
+
+// live: the run held the key at some instant between the caller's arrival and
+// its answer.
+func (w *world) live(c *client, cause *sent, m *modelRun) {
+	if c.key == 0 {
+		if w.owners[c.Snapshot].Snapshot.ID != m.ID {
+			w.Fatalf("keyless caller %d answered another's run", c.Ticket)
+		}
+		return
+	}
+	ended := m.ended
+	if cause.Verb == Publish {
+		// The instant between a settle and its publish: only a completed reset counts.
+		ended = m.reset
+	}
+	if ended != 0 && ended < c.arrived {
+		w.Fatalf("caller %d came in step %d and was answered from a %v with %s, over since step %d",
+			c.Ticket, c.arrived, cause.Verb, m.ID, ended)
+	}
+}
+
+// identity: provisional if and only if the claim store was not asked.
+func (w *world) identity(cause *sent, r run.Result) {
+	settle := cause
+	if cause.Verb == Publish {
+		settle = w.posted[sentKey{cause.node, Ref{cause.Ref.Flight, cause.Ref.Post - 1}}]
+	}
+	want := run.Confirmed
+	if settle.Verb == Settle && settle.owner.Claims && settle.snapshot.AcceptedAt == 0 && settle.owner.key != 0 {
+		want = run.Provisional
+	}
+	if r.Identity() != want {
+		w.Fatalf("flight %d answered %s from a %v", cause.Ref.Flight, r.Identity(), cause.Verb)
+	}
+}
+
+// check holds the tables to their own structure.
+func (w *world) check() {
+	for n, t := range w.nodes {
+		keyed, callers := 0, 0
+		for _, f := range t.flights {
+			if f.keyed {
+				keyed++
+				if t.keys[f.hash] != f {
+					w.Fatalf("node %d: flight %d is not the one of its key", n, f.Flight)
+				}
+			}
+			for _, c := range slices.Concat(f.cohort, f.late) {
+				callers++
+				if t.callers[c.Ticket] != f {
+					w.Fatalf("node %d: caller %d is not known to be in flight %d", n, c.Ticket, f.Flight)
+				}
+			}
+			if (f.state == waiting || f.state == idle) && t.timed[f.Flight] != f {
+				w.Fatalf("node %d: flight %d is %v, and nothing will end that", n, f.Flight, f.state)
+			}
+		}
+		for id, f := range t.timed {
+			if t.flights[id] != f {
+				w.Fatalf("node %d: flight %d has ended and is still timed", n, id)
+			}
+		}
+		if keyed != len(t.keys) || callers != len(t.callers) {
+			w.Fatalf("node %d: %d keyed flights of %d keys, %d callers of %d", n, keyed, len(t.keys), callers, len(t.callers))
+		}
+	}
+	for id, told := range w.fresh {
+		for _, c := range told {
+			same := c.Snapshot.RequestHash == w.byID[id].RequestHash && !c.Snapshot.RequestHash.IsZero()
+			if !same && c.Snapshot.ID != id {
+				w.Fatalf("caller %d was told that %s is new", c.Ticket, id)
+			}
+		}
+	}
+}
