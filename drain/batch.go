@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -174,8 +173,8 @@ func (d *Drainer) outage(err error, began time.Time) (pause time.Duration) {
 	return pause
 }
 
-// giveBack returns entries to their queues: at once to the front, in their
-// order, or after a delay. What can not be returned comes back when its lease
+// giveBack returns entries to their queues: to the front, in their order, at
+// once or after a delay. What can not be returned comes back when its lease
 // ends.
 func (d *Drainer) giveBack(entries []Entry, delay time.Duration, spent bool) {
 	if len(entries) == 0 {
@@ -185,7 +184,6 @@ func (d *Drainer) giveBack(entries []Entry, delay time.Duration, spent bool) {
 	for i, e := range entries {
 		back[i] = Return{e.Ref, e.Token, delay, spent}
 	}
-	slices.Reverse(back) // each goes to the front: the first must be the last
 	ctx, cancel := d.lastWord()
 	defer cancel()
 	for i, err := range d.buffer.Requeue(ctx, back) {

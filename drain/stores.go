@@ -90,6 +90,9 @@ type Leases interface {
 // Ends is how a lease ends: one answer for each item, in order.
 type Ends interface {
 	Ack(ctx context.Context, done []Done) []Acked
+	// Requeue returns entries to the front of their queues, the first of the
+	// call first. An entry that is not lent to its token is none of ours any
+	// more: nothing happens, and it is no error.
 	Requeue(ctx context.Context, back []Return) []error
 	// Fail drops an entry whose failure is in Postgres, and keeps its exact
 	// bytes among the dead.
