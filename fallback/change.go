@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/e0ff5a15/mollifier/buffer"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -137,18 +138,19 @@ func (r *Reader) changeOne(ctx context.Context, environment string, id run.ID, c
 	var row *run.Run // if the entry is leased and it has one
 	looked := false
 	for {
-		entry, outcome, err := r.Entries.Patch(ctx, environment, id, func(e *Entry) (run.Patch, error) {
+		ref := buffer.Ref{Environment: environment, ID: id}
+		entry, outcome, err := r.Entries.Patch(ctx, ref, func(e *buffer.Entry) (run.Patch, error) {
 			switch {
-			case !e.is(environment, id):
+			case !is(e, environment, id):
 				return run.Patch{}, run.ErrNotFound
-			case e.Stage == Leased && !looked:
+			case e.Status != buffer.Queued && !looked:
 				return run.Patch{}, errLook
 			case row != nil:
 				if done, err := c.settled(row); done || err != nil {
 					return run.Patch{}, err
 				}
 			}
-			p := e.patched()
+			p := patched(e)
 			return c.entry(&p, e.Now)
 		})
 		switch {
@@ -157,13 +159,15 @@ func (r *Reader) changeOne(ctx context.Context, environment string, id run.ID, c
 			if row, next = r.glance(ctx, environment, id); !next.IsZero() {
 				return run.Run{}, next, nil
 			}
-		case errors.Is(err, run.ErrInvalid), errors.Is(err, run.ErrConflict), errors.Is(err, run.ErrNotFound):
-			return run.Run{}, run.ID{}, err
+		case errors.Is(err, run.ErrUnavailable):
+			return r.changeBlind(ctx, environment, id, c, err)
+		case errors.Is(err, run.ErrUnknownVersion):
+			return run.Run{}, run.ID{}, unavailable(err) // it is there, and another build's to change
 		case err != nil:
-			return r.changeBlind(ctx, environment, id, c, unavailable(err))
-		case outcome == Applied && row != nil:
+			return run.Run{}, run.ID{}, err
+		case outcome == buffer.Applied && row != nil:
 			return overlay(*row, &entry, false), run.ID{}, nil
-		case outcome == Applied:
+		case outcome == buffer.Applied:
 			return synthetic(&entry, r.lineage(ctx, &entry)), run.ID{}, nil
 		default:
 			return r.changeRow(ctx, environment, id, c, outcome)
@@ -187,10 +191,10 @@ func (r *Reader) glance(ctx context.Context, environment string, id run.ID) (row
 }
 
 // changeRow makes the change in Postgres, where everything else of the run is.
-func (r *Reader) changeRow(ctx context.Context, environment string, id run.ID, c change, outcome Outcome) (run.Run, run.ID, error) {
+func (r *Reader) changeRow(ctx context.Context, environment string, id run.ID, c change, outcome buffer.Outcome) (run.Run, run.ID, error) {
 	row, err := one(ctx, r.Rows, environment, id)
 	switch {
-	case errors.Is(err, run.ErrNotFound) && outcome == InPostgresNow:
+	case errors.Is(err, run.ErrNotFound) && outcome == buffer.InPostgres:
 		// Postgres lost what it had committed. The entry is drained again.
 		return run.Run{}, run.ID{}, &run.RefusedError{Reason: run.ErrUnavailable, Part: "postgres", Err: err}
 	case err != nil:

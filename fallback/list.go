@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/e0ff5a15/mollifier/buffer"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 )
@@ -136,13 +137,13 @@ func (l *lister) step(ctx context.Context) error {
 // index reads the ids of the buffer that follow from.
 func (l *lister) index(ctx context.Context, from run.ID) ([]run.ID, reach) {
 	if l.partial {
-		return nil, reach{end: true}
+		return nil, reach{end: true} // it would only be waited for again
 	}
-	after, before := from, run.ID{}
+	page := buffer.Page{Before: from, Limit: chunk}
 	if l.up {
-		after, before = before, after
+		page = buffer.Page{After: from, Limit: chunk}
 	}
-	ids, err := l.r.Entries.List(ctx, l.environment, after, before, chunk)
+	ids, err := l.r.Entries.List(ctx, l.environment, page)
 	if err != nil {
 		l.partial = true
 		return nil, reach{end: true}
@@ -165,11 +166,8 @@ func (l *lister) judge(ctx context.Context, ids []run.ID, seen map[run.ID]bool) 
 	if len(ids) == 0 {
 		return nil, 0, nil
 	}
-	entries, hidden := l.r.entriesOf(ctx, l.environment, ids)
-	if hidden != nil {
-		l.partial = true // those that have a row will come as rows
-		return nil, 0, nil
-	}
+	entries, hidden := l.r.entries(ctx, l.environment, ids...)
+	l.partial = l.partial || hidden != nil // those that have a row will come as rows
 	rows, err := l.r.Rows.Runs(ctx, l.environment, l.wanted(ids, entries))
 	if err != nil {
 		return nil, 0, err
@@ -199,7 +197,7 @@ func (l *lister) judge(ctx context.Context, ids []run.ID, seen map[run.ID]bool) 
 }
 
 // wanted are the rows that entries need: their own and their parents'.
-func (l *lister) wanted(ids []run.ID, entries map[run.ID]Entry) []run.ID {
+func (l *lister) wanted(ids []run.ID, entries map[run.ID]buffer.Entry) []run.ID {
 	want := make([]run.ID, 0, len(ids))
 	parents := map[run.ID]bool{}
 	for _, id := range ids {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/e0ff5a15/mollifier/buffer"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -17,8 +18,6 @@ type Config struct {
 	Replica Replica
 	// Partitions of the deployment; required with Records.
 	Partitions int
-	// Grace is how long an entry stays after it was materialised. Default 30 s.
-	Grace time.Duration
 	// Patience is how long the first look into Postgres may take before the
 	// buffer is asked without it, and the look at a leased run's row before its
 	// change goes on without it. Default 1 s.
@@ -37,9 +36,6 @@ type Reader struct{ Config }
 func New(c Config) *Reader {
 	if c.Rows == nil || c.Entries == nil {
 		panic("fallback: Config.Rows and Config.Entries are required")
-	}
-	if c.Grace == 0 {
-		c.Grace = 30 * time.Second
 	}
 	if c.Patience == 0 {
 		c.Patience = time.Second
@@ -64,7 +60,6 @@ func (r *Reader) Run(ctx context.Context, environment string, id run.ID) (run.Ru
 	began := r.Now()
 	row, rowErr := r.firstLook(ctx, environment, id)
 	entries, hidden := r.entries(ctx, environment, id, row.Canonical)
-	own, buffered := entries[id]
 	if rowErr == nil {
 		if !r.behind(&row, entries, hidden, r.Now().Sub(began)) {
 			return laidOver(row, entries), nil
@@ -75,8 +70,9 @@ func (r *Reader) Run(ctx context.Context, environment string, id run.ID) (run.Ru
 		}
 		return laidOver(last, entries), nil
 	}
+	own, buffered := entries[id]
 	again := r.Replica != nil || errors.Is(rowErr, run.ErrNotFound) // else the primary was just asked in vain
-	if again && (!buffered || own.Stage == Materialised || own.Stage == Leased && r.Replica != nil) {
+	if again && (!buffered || own.Status == buffer.Materialised || own.Status != buffer.Queued && r.Replica != nil) {
 		last, err := one(ctx, r.Rows, environment, id)
 		if err == nil {
 			if last.Canonical != id {
@@ -118,48 +114,48 @@ func one(ctx context.Context, rows Replica, environment string, id run.ID) (run.
 	return row, nil
 }
 
-// entries reads the entries of up to two ids. One that is not of this
-// environment or run, whatever put it there, is not there.
-func (r *Reader) entries(ctx context.Context, environment string, id, other run.ID) (map[run.ID]Entry, error) {
-	ids := []run.ID{id}
-	if !other.IsZero() && other != id {
-		ids = append(ids, other)
-	}
-	return r.entriesOf(ctx, environment, ids)
-}
-
-func (r *Reader) entriesOf(ctx context.Context, environment string, ids []run.ID) (map[run.ID]Entry, error) {
-	entries, err := r.Entries.Get(ctx, environment, ids)
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	for id, e := range entries {
-		if !e.is(environment, id) {
-			delete(entries, id)
+// entries reads entries. One that is not of this
+// environment or run, whatever put it there, is not there. The error is that of
+// an entry that could not be read; the others are in the map.
+func (r *Reader) entries(ctx context.Context, environment string, ids ...run.ID) (map[run.ID]buffer.Entry, error) {
+	refs := make([]buffer.Ref, 0, len(ids))
+	for i, id := range ids {
+		if !id.IsZero() && !(i > 0 && id == ids[0]) {
+			refs = append(refs, buffer.Ref{Environment: environment, ID: id})
 		}
 	}
-	return entries, nil
+	entries := make(map[run.ID]buffer.Entry, len(refs))
+	var hidden error
+	for i, got := range r.Entries.Get(ctx, refs) {
+		switch {
+		case got.Err != nil:
+			hidden = unavailable(got.Err)
+		case got.Found && is(&got.Entry, environment, refs[i].ID):
+			entries[refs[i].ID] = got.Entry
+		}
+	}
+	return entries, hidden
 }
 
-// is reports whether the entry is what it was found as.
-func (e *Entry) is(environment string, id run.ID) bool {
+// is reports whether an entry is what it was found as.
+func is(e *buffer.Entry, environment string, id run.ID) bool {
 	return e.Snapshot.ID == id && e.Snapshot.Trigger.Environment == environment
 }
 
 // behind reports whether a row may lack patches that were acknowledged before
 // it was read and that the entries do not tell of any more.
-func (r *Reader) behind(row *run.Run, entries map[run.ID]Entry, hidden error, took time.Duration) bool {
+func (r *Reader) behind(row *run.Run, entries map[run.ID]buffer.Entry, hidden error, took time.Duration) bool {
 	for _, e := range entries {
-		if e.Stage == Materialised && len(e.Patches) > 0 {
+		if e.Status == buffer.Materialised && len(e.Patches) > 0 {
 			return true
 		}
 	}
 	_, there := entries[row.Canonical]
-	return hidden == nil && !there && took > r.Grace/2
+	return hidden == nil && !there && took > buffer.Grace/2
 }
 
 // laidOver is the row with what its entries know better.
-func laidOver(row run.Run, entries map[run.ID]Entry) run.Run {
+func laidOver(row run.Run, entries map[run.ID]buffer.Entry) run.Run {
 	if e, ok := entries[row.Canonical]; ok {
 		row = overlay(row, &e, false)
 	}
@@ -171,7 +167,7 @@ func laidOver(row run.Run, entries map[run.ID]Entry) run.Run {
 
 // lineage is what the entry's row is going to take from its parent. A parent
 // that can not be read now counts as one without a row.
-func (r *Reader) lineage(ctx context.Context, e *Entry) lineage {
+func (r *Reader) lineage(ctx context.Context, e *buffer.Entry) lineage {
 	parent := e.Snapshot.Trigger.ParentRun
 	if parent.IsZero() {
 		return lineage{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/e0ff5a15/mollifier/buffer"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 )
@@ -25,53 +26,17 @@ type Rows interface {
 	Reschedule(ctx context.Context, environment string, id run.ID, until time.Time) (run.Run, error)
 }
 
-// Entries is the buffer.
+// Entries is the buffer; [buffer.Store] is one.
 type Entries interface {
-	// Get reads entries; those that are not there are not in the map.
-	Get(ctx context.Context, environment string, ids []run.ID) (map[run.ID]Entry, error)
-	// Patch makes a patch of an entry and stores it, unless the entry has changed
-	// since change saw it: then change is called again with what it has become.
-	// The entry returned is the one after the patch, or the one that was
-	// materialised. An error of change ends it and is returned as it is; an empty
-	// patch is not stored, and counts as applied.
-	Patch(ctx context.Context, environment string, id run.ID, change func(*Entry) (run.Patch, error)) (Entry, Outcome, error)
-	// List returns up to limit ids of the environment's index in descending
-	// order: those right below after, or right above before, or the greatest.
-	List(ctx context.Context, environment string, after, before run.ID, limit int) ([]run.ID, error)
+	Get(ctx context.Context, refs []buffer.Ref) []buffer.Got
+	Patch(ctx context.Context, ref buffer.Ref, change func(*buffer.Entry) (run.Patch, error)) (buffer.Entry, buffer.Outcome, error)
+	List(ctx context.Context, environment string, page buffer.Page) ([]run.ID, error)
 }
 
-// Stage is how far an entry has come.
-type Stage uint8
-
-// The stages.
-const (
-	Queued       Stage = iota + 1 // nobody has it
-	Leased                        // a drainer works on it, or has worked on it
-	Materialised                  // its row holds everything; kept for late readers
-)
-
-// Outcome is what became of a patch.
-type Outcome uint8
-
-// The outcomes.
-const (
-	Applied       Outcome = iota + 1
-	Absent                // there is no such entry
-	InPostgresNow         // there is one, but it is materialised
-)
-
-// Entry is a buffered run.
-type Entry struct {
-	Snapshot run.Snapshot // AcceptedAt and KeyUntil are set
-	Patches  []run.Patch
-	Stage    Stage
-	Now      run.Instant // Redis's clock when it was read
-}
-
-// Records knows which run a key is bound to in Redis.
+// Records knows which run a key is bound to in Redis; [RedisRecords] does.
 type Records interface {
-	// Look reads the record of a key without changing it. The zero Record means
-	// that it names no run.
+	// Look reads the record of a key without changing it. A Record without a Run
+	// means that it names none.
 	Look(ctx context.Context, environment string, partition int, hash run.Hash) (Record, error)
 }
 
@@ -80,6 +45,6 @@ type Record struct {
 	Run        run.ID
 	AcceptedAt run.Instant
 	Until      run.Instant // end of the key's interval
-	Queued     bool        // it is buffered, and nobody has touched it
+	Queued     bool        // it is buffered, and nobody has ever leased it
 	Now        run.Instant // Redis's clock when it was read; also without a run
 }

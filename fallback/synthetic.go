@@ -3,6 +3,7 @@ package fallback
 import (
 	"time"
 
+	"github.com/e0ff5a15/mollifier/buffer"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -28,8 +29,8 @@ func lineageOf(parent run.ID, row run.Run, found bool) lineage {
 // synthetic is the run as its row is going to be. That its ttl has passed shows
 // only once it is materialised: until then its row may be there already, and
 // with a worker.
-func synthetic(e *Entry, l lineage) run.Run {
-	p := e.patched()
+func synthetic(e *buffer.Entry, l lineage) run.Run {
+	p := patched(e)
 	t := p.Trigger
 	t.DelayUntil = sane(t.DelayUntil)
 	t.TTL, t.Priority = e.Snapshot.Trigger.TTL.Truncate(time.Microsecond), t.Priority.Truncate(time.Microsecond)
@@ -50,7 +51,7 @@ func synthetic(e *Entry, l lineage) run.Run {
 
 // patched is the entry with its patches applied, without its ttl: whether a run
 // has expired is decided where it is materialised, not here.
-func (e *Entry) patched() run.Patched {
+func patched(e *buffer.Entry) run.Patched {
 	p := e.Snapshot.Apply(e.Patches...)
 	p.Trigger.TTL = 0
 	if sane(p.Trigger.DelayUntil).IsZero() {
@@ -79,8 +80,8 @@ func sane(t time.Time) time.Time {
 // overlay lays what the run's owner changed in its entry over its row. alias
 // says that the entry is that of another name of the run: its tags and its
 // cancellation reach the run, its metadata and delay do not.
-func overlay(r run.Run, e *Entry, alias bool) run.Run {
-	if e.Stage == Materialised || len(e.Patches) == 0 {
+func overlay(r run.Run, e *buffer.Entry, alias bool) run.Run {
+	if e.Status == buffer.Materialised || len(e.Patches) == 0 {
 		return r
 	}
 	patches := run.InOrder(e.Patches)
