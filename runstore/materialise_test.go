@@ -374,7 +374,12 @@ func TestReplayAppliesNewerPatches(t *testing.T) {
 	if r := s.one(m.Snapshot.ID); string(r.Trigger.Metadata) != "direct" {
 		t.Errorf("%s", r.Trigger.Metadata)
 	}
-	m = m.with(run.Patch{Ver: 2, AddTags: []string{"b", "a"}, Metadata: &run.Metadata{Bytes: []byte("2"), Type: "y"}, Delay: run.InstantOf(hour.Add(time.Hour))})
+	m = m.with(run.Patch{Ver: 2, AddTags: []string{"b"}})
+	s.drain(Replayed, m)
+	if r := s.one(m.Snapshot.ID); string(r.Trigger.Metadata) != "direct" || len(r.Trigger.Tags) != 2 {
+		t.Errorf("%+v", r.Trigger)
+	}
+	m = m.with(run.Patch{Ver: 3, AddTags: []string{"a"}, Metadata: &run.Metadata{Bytes: []byte("2"), Type: "y"}, Delay: run.InstantOf(hour.Add(time.Hour))})
 	for range 2 {
 		s.drain(Replayed, m)
 		r := s.one(m.Snapshot.ID)
@@ -385,14 +390,14 @@ func TestReplayAppliesNewerPatches(t *testing.T) {
 	}
 	// It runs meanwhile: a delay comes too late, a cancellation does not (case 42).
 	s.exec("update runs set status = 'EXECUTING' where id = $1", m.Snapshot.ID.String())
-	m = m.with(run.Patch{Ver: 3, Delay: run.InstantOf(hour)}, cancelled(4))
+	m = m.with(run.Patch{Ver: 4, Delay: run.InstantOf(hour)}, cancelled(5))
 	if got := s.drain(Replayed, m); got.Status != run.Canceled || got.AcceptedAt != 1000 || got.Until != 2000 {
 		t.Errorf("%+v", got)
 	}
 	if r := s.one(m.Snapshot.ID); r.Status != run.Canceled || r.Error.Message != "enough" || r.Trigger.DelayUntil.Equal(hour) || !r.FinishedAt.Equal(time.UnixMicro(5)) {
 		t.Errorf("%+v", r)
 	}
-	if n := s.count("select buffer_ver from runs where id = $1", m.Snapshot.ID.String()); n != 4 {
+	if n := s.count("select buffer_ver from runs where id = $1", m.Snapshot.ID.String()); n != 5 {
 		t.Errorf("version %d", n)
 	}
 	// A final run stays what it is (case 43: and is not called cancelled).

@@ -155,6 +155,8 @@ func TestOpenNamesTheField(t *testing.T) {
 		"default_query_exec_mode": func(c *Config) { c.URL += "?default_query_exec_mode=simple_protocol" },
 		"Config.MaxConns":         func(c *Config) { c.MaxConns = 3 },
 		"Config.StatementTimeout": func(c *Config) { c.StatementTimeout = time.Millisecond },
+		"Config.BreakerFailures":  func(c *Config) { c.BreakerFailures = -1 },
+		"Config.BreakerPause":     func(c *Config) { c.BreakerPause = -1 },
 	} {
 		c := good
 		spoil(&c)
