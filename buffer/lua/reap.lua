@@ -1,0 +1,31 @@
+-- reap.lua: return to the front of their queues the entries whose lease or delay is over.
+-- KEYS[1] leases  KEYS[2] counts  KEYS[3] environments; all of one partition
+-- ARGV[1] how many at most
+-- Returns how many were returned, how many of those had been leased, how many were met; then TIME. The oldest comes
+-- to the front. Entries' and queues' names are formed from that of the leases and its members. O(n).
+local base = sub(KEYS[1], 1, -2)
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', text(now), 'LIMIT', 0, ARGV[1])
+local returned, lapsed = 0, 0
+for i = #due, 1, -1 do
+  local tag, id = match(due[i], '^([^:]+):(.+)$')
+  if tag then
+    local entry = base .. 'e:' .. tag .. ':' .. id
+    local f = redis.call('HMGET', entry, 'v', 'st', 't')
+    if not f[1] then
+      if redis.call('ZREM', base .. 'i:' .. tag, id) == 1 then leave(KEYS[2], KEYS[3], tag, 0) end
+    elseif f[1] == '1' and f[2] == 'l' then
+      redis.call('HSET', entry, 'st', 'r')
+      if f[3] then
+        redis.call('HDEL', entry, 't')
+        redis.call('HINCRBY', entry, 'x', 1)
+        lapsed = lapsed + 1
+      end
+      redis.call('LPUSH', base .. 'q:' .. tag, id)
+      returned = returned + 1
+    elseif f[1] ~= '1' then
+      redis.call('RPUSH', base .. 'dead', due[i])
+    end
+  end
+  redis.call('ZREM', KEYS[1], due[i])
+end
+return { returned, lapsed, #due, text(now) }

@@ -1,0 +1,23 @@
+-- revive.lua: return what was moved aside to the front of its queue, if this version knows the entry.
+-- KEYS[1] dead  KEYS[2] counts  KEYS[3] environments; all of one partition
+-- ARGV[1] how many at most
+-- Returns how many were returned and how many were met; then TIME. O(n).
+local base = sub(KEYS[1], 1, -5)
+local dead = redis.call('LRANGE', KEYS[1], 0, ARGV[1] - 1)
+local returned = 0
+if #dead > 0 then redis.call('LTRIM', KEYS[1], #dead, -1) end
+for i = #dead, 1, -1 do
+  local tag, id = match(dead[i], '^([^:]+):(.+)$')
+  if tag then
+    local f = redis.call('HMGET', base .. 'e:' .. tag .. ':' .. id, 'v', 'st')
+    if not f[1] then
+      if redis.call('ZREM', base .. 'i:' .. tag, id) == 1 then leave(KEYS[2], KEYS[3], tag, 0) end
+    elseif f[1] ~= '1' then
+      redis.call('RPUSH', KEYS[1], dead[i])
+    elseif f[2] == 'q' or f[2] == 'r' then
+      redis.call('LPUSH', base .. 'q:' .. tag, id)
+      returned = returned + 1
+    end
+  end
+end
+return { returned, #dead, text(now) }
