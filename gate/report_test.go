@@ -68,8 +68,9 @@ func TestOneNodeIsExact(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		c := newClock()
 		cfg := settings(c)
-		cfg.Threshold = rapid.IntRange(1, 20).Draw(rt, "threshold")
-		cfg.Hold = rapid.SampledFrom([]time.Duration{ms, 30 * ms, 500 * ms}).Draw(rt, "hold")
+		cfg.Window = rapid.SampledFrom([]time.Duration{30, 60, 200}).Draw(rt, "window") * ms // calls take up to 40
+		cfg.Threshold = rapid.IntRange(1, 8).Draw(rt, "threshold")
+		cfg.Hold = rapid.SampledFrom([]time.Duration{ms, ms, 30 * ms, 500 * ms}).Draw(rt, "hold")
 		var (
 			unreported []bool // which passed, oldest first
 			inWindow   int    // passed, in Redis's window
@@ -93,9 +94,9 @@ func TestOneNodeIsExact(t *testing.T) {
 		g := gateOn(t, cfg, r)
 		s := snapshot("env")
 		// some triggers come, over at most the time given.
-		some := func(most time.Duration) {
-			for range rapid.IntRange(0, 6).Draw(rt, "triggers") {
-				if by := rapid.SampledFrom([]time.Duration{0, 0, 1, 5}).Draw(rt, "after") * ms; by < most {
+		some := func(most time.Duration, least int) {
+			for range rapid.IntRange(least, 6).Draw(rt, "triggers") {
+				if by := rapid.SampledFrom([]time.Duration{0, 0, 1, 5, 20}).Draw(rt, "after") * ms; by < most {
 					most -= by
 					c.pass(by)
 				}
@@ -118,14 +119,14 @@ func TestOneNodeIsExact(t *testing.T) {
 			}
 		}
 		for range rapid.IntRange(1, 40).Draw(rt, "steps") {
-			r.before = func() { some(25 * ms) }
-			r.after = r.before
+			r.before, r.after = func() { some(20*ms, 0) }, func() { some(20*ms, 0) }
+			some(10*ms, 1)
 			g.report(t.Context())
 			if rapid.IntRange(0, 3).Draw(rt, "rest") == 0 {
 				// Report goes on until nothing is pending.
 				r.before, r.after = func() {}, func() {}
 				g.report(t.Context())
-				c.pass(rapid.SampledFrom([]time.Duration{100, 199, 200, 201, 700}).Draw(rt, "passes") * ms)
+				c.pass(rapid.SampledFrom([]time.Duration{1, 10, 29, 30, 59, 60, 61, 100, 199, 200, 201, 700}).Draw(rt, "passes") * ms)
 			}
 		}
 	})
@@ -159,6 +160,7 @@ func TestOneNodeGCRA(t *testing.T) {
 		}
 		r.before, r.after = some, some
 		for range rapid.IntRange(1, 40).Draw(rt, "steps") {
+			some()
 			r.fails = rapid.IntRange(0, 3).Draw(rt, "fails") == 0
 			g.report(t.Context())
 			if rapid.IntRange(0, 3).Draw(rt, "rest") == 0 {
