@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -86,7 +87,12 @@ func snapIn(environment string, partition int, key string) *run.Snapshot {
 
 var idClock = time.UnixMilli(1_800_000_000_000)
 
-func newID(partition int) run.ID { return run.MintID(idClock, partition) }
+var minted atomic.Int64
+
+// newID is greater than all before it, as ids of later milliseconds are.
+func newID(partition int) run.ID {
+	return run.MintID(idClock.Add(time.Duration(minted.Add(1))*time.Millisecond), partition)
+}
 
 func ref(s *run.Snapshot) Ref { return Ref{s.Trigger.Environment, s.ID} }
 

@@ -13,6 +13,8 @@ import (
 // Lease is an entry that the caller holds.
 type Lease struct {
 	Ref
+	// Entry as it was taken: its status is Queued if nobody ever held it before,
+	// else Returned, and then Postgres may know the run.
 	Entry Entry
 	Token Token
 	// Err: the entry can not be read. It was, or will be, moved aside; the caller
