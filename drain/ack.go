@@ -1,15 +1,19 @@
 package drain
 
 import (
+	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
+	"github.com/e0ff5a15/mollifier/buffer"
+	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 )
 
 // acking is an entry whose row is written, and what Postgres said of it.
 type acking struct {
-	entry Entry
+	entry entry
 	row   runstore.Materialised
 }
 
@@ -26,11 +30,11 @@ func (d *Drainer) ack(environment string, pending []acking) {
 			return
 		}
 		d.count.dirty.Add(int64(len(dirty)))
-		entries := make([]Entry, len(dirty))
+		entries := make([]entry, len(dirty))
 		items := make([]runstore.Materialisation, len(dirty))
 		for i := range dirty {
 			entries[i] = dirty[i].entry
-			items[i] = materialisation(&entries[i])
+			items[i] = entries[i].materialisation()
 		}
 		if round == dirtyRounds {
 			d.giveBack(entries, 0, false)
@@ -56,29 +60,34 @@ func (d *Drainer) ack(environment string, pending []acking) {
 // the entries that have changed, with their changes. What Redis does not hear
 // for long is left to its lease: the rows are there, and settle as a replay.
 func (d *Drainer) acknowledge(environment string, pending []acking) (dirty []acking) {
-	began := time.Now()
-	for {
-		done := make([]Done, len(pending))
+	for began := time.Now(); ; {
+		acks := make([]buffer.Ack, len(pending))
 		for i := range pending {
-			done[i] = Done{pending[i].entry.Ref, pending[i].entry.Ver, pending[i].row.Canonical}
+			e := &pending[i].entry
+			acks[i] = buffer.Ack{Ref: e.Ref, Ver: e.ver, Canonical: pending[i].row.Canonical}
 		}
 		ctx, cancel := d.lastWord()
-		answers := d.buffer.Ack(ctx, done)
+		answers := d.buffer.Ack(ctx, acks)
 		cancel()
 		var unheard []acking
 		var trouble error
 		marked := 0
-		for i, a := range answers {
-			p := pending[i]
+		for i := range answers {
+			a, p := &answers[i], pending[i]
 			switch {
+			case errors.Is(a.Err, run.ErrUnknownVersion):
+				// A change that this build can not read. The buffer puts the
+				// entry aside when it is leased again.
+				d.log.Error("a change of a buffered run can not be read; the run is kept", d.about(&p.entry)...)
 			case a.Err != nil:
 				unheard, trouble = append(unheard, p), a.Err
-			case a.Dirty:
-				p.entry.Patches, p.entry.Ver = a.Patches, a.Ver
+			case !a.Done():
+				p.entry.patches = append(slices.Clip(p.entry.patches), a.Later...)
+				p.entry.ver = a.Ver
 				dirty = append(dirty, p)
 			default:
 				marked++
-				d.held.drop(p.entry.Token, p.entry.ID)
+				d.held.drop(p.entry.Holding)
 				d.marked(&p)
 			}
 		}
@@ -105,6 +114,6 @@ func (d *Drainer) marked(p *acking) {
 	if d.words.left() {
 		d.log.Warn("a buffered run became an alias: its key had another run",
 			slog.String("run", p.entry.ID.String()), slog.String("canonical", p.row.Canonical.String()),
-			slog.String("environment", p.entry.Environment), slog.String("organisation", p.entry.Organisation))
+			slog.String("environment", p.entry.Environment), slog.String("organisation", p.entry.organisation))
 	}
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/e0ff5a15/mollifier/buffer"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 )
@@ -18,20 +20,14 @@ func (d *Drainer) batch(until context.Context, t turn, answered func(), granted 
 	if until.Err() != nil {
 		return
 	}
-	asks, n := make([]Ask, len(t.parts)), 0
-	for i, p := range t.parts {
-		asks[i] = Ask{p.partition, t.organisation, t.environment, p.n}
-		n += p.n
-	}
-	token := newToken()
-	entries, err := d.buffer.Lease(d.work, asks, token, d.cfg.Lease)
+	entries, err := d.lease(t)
 	granted.Add(int64(len(entries)))
 	answered()
 	d.count.leased.Add(int64(len(entries)))
 	if err != nil {
 		// What was lent all the same comes back when its lease ends. A reply
 		// that was too large for its deadline is smaller next time.
-		d.fits.spoiled(t.environment, n)
+		d.fits.spoiled(t.environment, t.entries())
 		pause := d.redisFailed("lease", err)
 		if len(entries) == 0 {
 			d.sleep(until, pause, nil)
@@ -40,73 +36,112 @@ func (d *Drainer) batch(until context.Context, t turn, answered func(), granted 
 	} else {
 		d.redis.served()
 	}
-	d.held.add(token, entries)
-	defer d.held.end(token)
-
-	readable := make([]Entry, 0, len(entries))
-	bytes := 0
-	for _, e := range entries {
-		switch {
-		case e.Err != nil:
-			d.unreadable(e)
-		case e.Attempts >= d.cfg.Attempts:
-			d.fail(e)
-		default:
-			readable = append(readable, e)
-			bytes += e.Snapshot.Trigger.Size()
+	d.held.add(entries)
+	defer func() {
+		for i := range entries {
+			d.held.drop(entries[i].Holding)
 		}
+	}()
+
+	todo, bytes := make([]entry, 0, len(entries)), 0
+	for i := range entries {
+		if entries[i].attempts >= d.cfg.Attempts {
+			d.fail(entries[i])
+			continue
+		}
+		todo = append(todo, entries[i])
+		bytes += entries[i].size()
 	}
-	d.fits.took(t.environment, len(readable), bytes)
-	for len(readable) > 0 {
-		n := fitting(readable, d.cfg.BatchBytes)
-		if !d.transact(t.environment, readable[:n]) || (until.Err() != nil && n < len(readable)) {
-			d.giveBack(readable[n:], 0, false)
+	d.fits.took(t.environment, len(todo), bytes)
+	for len(todo) > 0 {
+		n := fitting(todo, d.cfg.BatchBytes)
+		if !d.transact(t.environment, todo[:n]) || (until.Err() != nil && n < len(todo)) {
+			d.giveBack(todo[n:], 0, false)
 			return
 		}
-		readable = readable[n:]
+		todo = todo[n:]
 	}
 }
 
+// leaseCalls is how many queues of a turn are asked at the same time.
+const leaseCalls = 4
+
+// lease takes what a turn is for, in the order of its parts. An error of one
+// part does not keep the entries of the others.
+func (d *Drainer) lease(t turn) ([]entry, error) {
+	token := buffer.NewToken()
+	found, errs := make([][]buffer.Lease, len(t.parts)), make([]error, len(t.parts))
+	var next atomic.Int64
+	var calls sync.WaitGroup
+	for range min(leaseCalls, len(t.parts)) {
+		calls.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(t.parts) {
+					return
+				}
+				p := t.parts[i]
+				found[i], errs[i] = d.buffer.Lease(d.work, p.partition, t.environment, p.n, token, d.cfg.Lease)
+			}
+		})
+	}
+	calls.Wait()
+	var entries []entry
+	for _, leases := range found {
+		for _, l := range leases {
+			if l.Err != nil {
+				d.unreadable(t.organisation, l)
+				continue
+			}
+			entries = append(entries, entry{
+				Holding: buffer.Holding{Ref: l.Ref, Token: l.Token}, organisation: t.organisation,
+				snapshot: l.Entry.Snapshot, patches: l.Entry.Patches, ver: l.Entry.Ver, attempts: l.Entry.Attempts,
+			})
+		}
+	}
+	for _, err := range errs {
+		if err != nil {
+			return entries, err
+		}
+	}
+	return entries, nil
+}
+
 // fitting is how many entries go into one transaction: at least one.
-func fitting(entries []Entry, most int) int {
+func fitting(entries []entry, most int) int {
 	bytes := 0
 	for i := range entries {
-		if bytes += entries[i].Snapshot.Trigger.Size(); bytes > most && i > 0 {
+		if bytes += entries[i].size(); bytes > most && i > 0 {
 			return i
 		}
 	}
 	return len(entries)
 }
 
-func materialisation(e *Entry) runstore.Materialisation {
-	return runstore.Materialisation{Snapshot: &e.Snapshot, Patches: e.Patches, Ver: e.Ver}
-}
-
 // transact materialises entries of one environment in one transaction, and sees
 // to each as it deserves. It is false if Postgres as a whole did not serve.
-func (d *Drainer) transact(environment string, entries []Entry) (served bool) {
+func (d *Drainer) transact(environment string, entries []entry) (served bool) {
 	defer func() {
 		if p := recover(); p != nil {
 			// Only an entry that was alone can be blamed.
 			d.panicked("batch", p)
 			d.fits.spoiled(environment, len(entries))
 			alone := len(entries) == 1
-			d.giveBack(entries, d.delay(entries[0].Attempts, alone), alone)
+			d.giveBack(entries, d.delay(entries[0].attempts, alone), alone)
 			served = false
 		}
 	}()
 	items := make([]runstore.Materialisation, len(entries))
 	for i := range entries {
-		items[i] = materialisation(&entries[i])
+		items[i] = entries[i].materialisation()
 	}
 	began := time.Now()
-	results := d.materialise(items)
 	var (
 		written         []acking
-		refused, failed []Entry
+		refused, failed []entry
 		outage          error
 	)
-	for i, r := range results {
+	for i, r := range d.materialise(items) {
 		switch {
 		case r.Err == nil && d.failedBefore(&entries[i], &r):
 			d.drop(entries[i])
@@ -160,9 +195,8 @@ func (d *Drainer) outage(err error, began time.Time) (pause time.Duration) {
 	if d.work.Err() != nil {
 		return 0
 	}
-	var refused *run.RefusedError
 	after := time.Duration(0)
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*run.RefusedError](err); ok {
 		after = refused.RetryAfter
 	}
 	pause, first := d.pace.failed(began, time.Now(), after)
@@ -174,27 +208,28 @@ func (d *Drainer) outage(err error, began time.Time) (pause time.Duration) {
 }
 
 // giveBack returns entries to their queues: to the front, in their order, at
-// once or after a delay. What can not be returned comes back when its lease
-// ends.
-func (d *Drainer) giveBack(entries []Entry, delay time.Duration, spent bool) {
+// once or after a delay. What can not be returned comes back when its lease ends.
+func (d *Drainer) giveBack(entries []entry, delay time.Duration, spent bool) {
 	if len(entries) == 0 {
 		return
 	}
-	back := make([]Return, len(entries))
-	for i, e := range entries {
-		back[i] = Return{e.Ref, e.Token, delay, spent}
+	back := make([]buffer.Requeue, len(entries))
+	for i := range entries {
+		back[i] = buffer.Requeue{Ref: entries[i].Ref, Token: entries[i].Token, Delay: delay, Count: spent}
 	}
 	ctx, cancel := d.lastWord()
 	defer cancel()
-	for i, err := range d.buffer.Requeue(ctx, back) {
-		if err != nil {
-			d.redisFailed("give an entry back", err)
+	for i, r := range d.buffer.Requeue(ctx, back) {
+		switch {
+		case r.Err != nil:
+			d.redisFailed("give an entry back", r.Err)
 			continue
-		}
-		d.held.drop(back[i].Token, back[i].ID)
-		if !spent {
+		case r.Held == buffer.HeldLost:
+			d.count.leasesLost.Add(1)
+		case !spent:
 			d.count.givenBack.Add(1)
 		}
+		d.held.drop(entries[i].Holding)
 	}
 }
 

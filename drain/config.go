@@ -37,8 +37,8 @@ type Config struct {
 	// Retry is the pause of an entry after its first refusal, 1 ms to 1 h;
 	// it doubles with each. Default 1 s.
 	Retry time.Duration
-	// Hold is the pause of an entry that this build can not read, or whose
-	// failure could not be written either, 1 ms to 1 h. Default 1 min.
+	// Hold is the pause of an entry whose failure could not be written either,
+	// 1 ms to 1 h. Default 1 min.
 	Hold time.Duration
 	// PauseMin and PauseMax bound the pauses while a store is not available,
 	// 1 ms to 1 min. Default 50 ms and 5 s.
@@ -58,15 +58,13 @@ type Config struct {
 	// StaleAfter is the dwell after which an entry is reported, 1 ms to 365 d.
 	// Default 5 min.
 	StaleAfter time.Duration
-	// StaleLimit is the most entries that one sweep reports, 1 to 10,000.
+	// StaleLimit is the most entries that one sweep logs, and of each
+	// environment and partition the most that it counts as stale, 1 to 1,000.
 	// Default 100.
 	StaleLimit int
 
 	// Logger is for trouble; nil discards.
 	Logger *slog.Logger
-	// Now is the clock that dwell is measured with: near enough to that of
-	// Redis, and nothing but what is reported depends on it. Default time.Now.
-	Now func() time.Time
 }
 
 const maxBatch = 500
@@ -93,9 +91,6 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
 	return c
 }
 
@@ -118,7 +113,7 @@ func (c Config) validate() error {
 		{"InFlight", c.InFlight, 1, 64},
 		{"Attempts", c.Attempts, 1, 100},
 		{"ReapLimit", c.ReapLimit, 1, 100_000},
-		{"StaleLimit", c.StaleLimit, 1, 10_000},
+		{"StaleLimit", c.StaleLimit, 1, 1000},
 	} {
 		if n.is < n.low || n.is > n.high {
 			return fmt.Errorf("drain: Config.%s must be %d to %d", n.field, n.low, n.high)

@@ -190,19 +190,20 @@ type Stats struct {
 	Batches      int64 // transactions that Postgres answered
 	Refused      int64 // attempts that Postgres refused
 	Failed       int64 // entries that became a SYSTEM_FAILURE
-	Unreadable   int64 // leases of entries of an unknown version or form
+	Unreadable   int64 // entries of an unknown version or form, which were put aside
 	GivenBack    int64 // entries returned without having spent an attempt
 	Reaped       int64 // entries whose lease had run out
 	LeasesLost   int64 // entries that were lent to another while they were worked on
 	Pauses       int64 // because Postgres was not available
 	RedisErrors  int64
-	Stale        int64 // reports of entries that dwell too long: each counts again in each sweep
+	Stale        int64 // entries found to dwell too long: each counts again in each sweep
+	Revived      int64 // entries that had been put aside because they could not be read
 	Panics       int64
 }
 
 type counters struct {
 	leased, materialised, aliased, dirty, batches, refused, failed, unreadable,
-	givenBack, reaped, leasesLost, pauses, redisErrors, stale, panics atomic.Int64
+	givenBack, reaped, leasesLost, pauses, redisErrors, stale, revived, panics atomic.Int64
 }
 
 // Stats returns the counts.
@@ -212,7 +213,7 @@ func (d *Drainer) Stats() Stats {
 		Leased: c.leased.Load(), Materialised: c.materialised.Load(), Aliased: c.aliased.Load(), Dirty: c.dirty.Load(),
 		Batches: c.batches.Load(), Refused: c.refused.Load(), Failed: c.failed.Load(), Unreadable: c.unreadable.Load(),
 		GivenBack: c.givenBack.Load(), Reaped: c.reaped.Load(), LeasesLost: c.leasesLost.Load(), Pauses: c.pauses.Load(),
-		RedisErrors: c.redisErrors.Load(), Stale: c.stale.Load(), Panics: c.panics.Load(),
+		RedisErrors: c.redisErrors.Load(), Stale: c.stale.Load(), Revived: c.revived.Load(), Panics: c.panics.Load(),
 	}
 }
 
@@ -230,4 +231,4 @@ func (d *Drainer) Rate(environment string) (ofEnvironment, total float64) {
 }
 
 // Paused reports whether the drain waits for Postgres to be available.
-func (d *Drainer) Paused() bool { return d.pace.paused() }
+func (d *Drainer) Paused() bool { return d.pace.paused() || !d.runs.Available() }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/e0ff5a15/mollifier/buffer"
 	"github.com/e0ff5a15/mollifier/internal/devstack/stacktest"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
@@ -27,9 +28,9 @@ type fakeBuffer struct {
 	queues  map[place][]run.ID
 	entries map[run.ID]*fakeEntry
 	fault   func(op string, lost bool) error
-	leases  []leaseCall
-	oldest  int // leased at the same time, at most
-	failed  []run.ID
+	turns   []*oneTurn
+	most    int // leased at the same time, at most
+	dropped []run.ID
 	marked  map[run.ID]int // how often an ack has changed something
 	calls   map[string]int
 }
@@ -40,15 +41,21 @@ type place struct {
 }
 
 type fakeEntry struct {
-	Entry
-	state string // queued, leased, waiting, materialised
-	due   time.Time
+	buffer.Ref
+	organisation string
+	e            buffer.Entry
+	partition    int
+	token        buffer.Token
+	state        string // queued, leased, waiting, materialised, aside
+	due          time.Time
+	unreadable   bool
 }
 
-// leaseCall is one turn.
-type leaseCall struct {
-	env string
-	ids []run.ID
+// oneTurn is what was leased under one token.
+type oneTurn struct {
+	token buffer.Token
+	env   string
+	ids   []run.ID
 }
 
 func newFakeBuffer() *fakeBuffer {
@@ -58,23 +65,15 @@ func newFakeBuffer() *fakeBuffer {
 	}
 }
 
-func (f *fakeBuffer) enter(op string) error {
+func (f *fakeBuffer) ask(op string, lost bool) error {
 	f.mu.Lock()
-	f.calls[op]++
-	fault := f.fault
-	f.mu.Unlock()
-	if fault != nil {
-		return fault(op, false)
+	if !lost {
+		f.calls[op]++
 	}
-	return nil
-}
-
-func (f *fakeBuffer) leave(op string) error {
-	f.mu.Lock()
 	fault := f.fault
 	f.mu.Unlock()
 	if fault != nil {
-		return fault(op, true)
+		return fault(op, lost)
 	}
 	return nil
 }
@@ -95,7 +94,10 @@ func (f *fakeBuffer) put(org, env string, n, partitions int) (ids []run.ID) {
 		id := run.MintID(at, p)
 		s := run.NewSnapshot(id, run.Key{}, run.Hash{}, run.Trigger{Organisation: org, Environment: env, Task: "t", Payload: []byte("{}")})
 		s.Accept(run.InstantOf(at))
-		f.entries[id] = &fakeEntry{Entry: Entry{Ref: Ref{p, org, env, id}, Snapshot: s}, state: "queued"}
+		f.entries[id] = &fakeEntry{
+			Ref: buffer.Ref{Environment: env, ID: id}, organisation: org, partition: p, state: "queued",
+			e: buffer.Entry{Snapshot: s, Status: buffer.Queued},
+		}
 		f.queues[place{p, env}] = append(f.queues[place{p, env}], id)
 		ids = append(ids, id)
 	}
@@ -105,209 +107,244 @@ func (f *fakeBuffer) put(org, env string, n, partitions int) (ids []run.ID) {
 func (f *fakeBuffer) patch(id run.ID, p run.Patch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	e := f.entries[id]
+	e := &f.entries[id].e
 	e.Ver++
 	p.Ver = e.Ver
 	e.Patches = append(slices.Clip(e.Patches), p)
 }
 
-func (f *fakeBuffer) Heads(ctx context.Context, partitions []int) ([]Head, error) {
-	if err := f.enter("heads"); err != nil {
+func (f *fakeBuffer) Heads(_ context.Context, partitions []int) ([]buffer.Partition, error) {
+	if err := f.ask("heads", false); err != nil {
 		return nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var out []Head
-	for at, ids := range f.queues {
-		if len(ids) > 0 && slices.Contains(partitions, at.partition) {
-			out = append(out, Head{at.partition, f.entries[ids[0]].Organisation, at.env, len(ids), ids[0]})
-		}
+	at := make(map[int]int)
+	out := make([]buffer.Partition, len(partitions))
+	for i, p := range partitions {
+		at[p], out[i] = i, buffer.Partition{Partition: p, Now: run.InstantOf(time.Now())}
 	}
-	return out, nil
-}
-
-func (f *fakeBuffer) Stored(ctx context.Context, partitions []int) ([]Stored, error) {
-	if err := f.enter("stored"); err != nil {
-		return nil, err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	found := make(map[place]Stored)
-	for id, e := range f.entries {
-		at := place{e.Partition, e.Environment}
-		if e.state == "materialised" || !slices.Contains(partitions, e.Partition) {
+	found := make(map[place]*buffer.Head)
+	for _, e := range f.entries {
+		i, asked := at[e.partition]
+		if !asked || e.state == "materialised" {
 			continue
 		}
-		s := found[at]
-		s.Partition, s.Organisation, s.Environment = e.Partition, e.Organisation, e.Environment
-		s.Entries++
-		s.Bytes += int64(e.Snapshot.Trigger.Size())
-		if s.Oldest.IsZero() || id.String() < s.Oldest.String() {
-			s.Oldest = id
+		h := found[place{e.partition, e.Environment}]
+		if h == nil {
+			h = &buffer.Head{Organisation: e.organisation, Environment: e.Environment}
+			found[place{e.partition, e.Environment}] = h
 		}
-		found[at] = s
+		h.Usage.Entries++
+		h.Usage.Bytes += int64(e.e.Snapshot.Trigger.Size())
+		out[i].Usage.Entries++
+		if e.state == "aside" {
+			out[i].Dead++
+		}
 	}
-	var out []Stored
-	for _, s := range found {
-		out = append(out, s)
+	for p, h := range found {
+		if ids := f.queues[p]; len(ids) > 0 {
+			h.Depth, h.Oldest, h.AcceptedAt = len(ids), ids[0], f.entries[ids[0]].e.Snapshot.AcceptedAt
+		}
+		part := &out[at[p.partition]]
+		part.Heads = append(part.Heads, *h)
 	}
 	return out, nil
 }
 
-func (f *fakeBuffer) List(ctx context.Context, env string, limit int) ([]run.ID, error) {
-	if err := f.enter("list"); err != nil {
+func (f *fakeBuffer) Sweep(_ context.Context, partition int, age time.Duration, limit int) (out []buffer.StaleRun, err error) {
+	if err := f.ask("sweep", false); err != nil {
 		return nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var out []run.ID
-	for id, e := range f.entries {
-		if e.Environment == env && e.state != "materialised" {
-			out = append(out, id)
+	for _, id := range f.sorted(func(e *fakeEntry) bool { return e.partition == partition && e.state != "materialised" }) {
+		e := f.entries[id]
+		dwell := time.Since(e.e.Snapshot.AcceptedAt.Time())
+		if dwell >= age && len(out) < limit {
+			out = append(out, buffer.StaleRun{
+				Ref: e.Ref, Organisation: e.organisation, AcceptedAt: e.e.Snapshot.AcceptedAt, Dwell: dwell, Status: e.e.Status,
+			})
 		}
 	}
-	slices.SortFunc(out, func(a, b run.ID) int { return cmp.Compare(a.String(), b.String()) })
-	return out[:min(limit, len(out))], nil
+	return out, nil
 }
 
-func (f *fakeBuffer) Lease(ctx context.Context, asks []Ask, token Token, ttl time.Duration) ([]Entry, error) {
-	if err := f.enter("lease"); err != nil {
+func (f *fakeBuffer) sorted(which func(*fakeEntry) bool) (ids []run.ID) {
+	for id, e := range f.entries {
+		if which(e) {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, byID)
+	return ids
+}
+
+func byID(a, b run.ID) int { return cmp.Compare(a.String(), b.String()) }
+
+func (f *fakeBuffer) Lease(_ context.Context, partition int, env string, n int, token buffer.Token, ttl time.Duration) (out []buffer.Lease, err error) {
+	if err := f.ask("lease", false); err != nil {
 		return nil, err
 	}
 	f.mu.Lock()
-	call := leaseCall{env: asks[0].Environment}
-	var out []Entry
-	for _, a := range asks {
-		at := place{a.Partition, a.Environment}
-		n := min(a.N, len(f.queues[at]))
-		for _, id := range f.queues[at][:n] {
-			e := f.entries[id]
-			e.state, e.Token, e.due = "leased", token, time.Now().Add(ttl)
-			out = append(out, e.Entry)
-			call.ids = append(call.ids, id)
+	at := place{partition, env}
+	n = min(n, len(f.queues[at]))
+	var ids []run.ID
+	for _, id := range f.queues[at][:n] {
+		e := f.entries[id]
+		if e.unreadable {
+			e.state = "aside"
+			out = append(out, buffer.Lease{Ref: e.Ref, Token: token, Err: run.ErrUnknownVersion})
+			continue
 		}
-		f.queues[at] = f.queues[at][n:]
+		e.state, e.token, e.due = "leased", token, time.Now().Add(ttl)
+		out = append(out, buffer.Lease{Ref: e.Ref, Token: token, Entry: e.e})
+		ids = append(ids, id)
 	}
-	if len(call.ids) > 0 {
-		f.leases = append(f.leases, call)
+	f.queues[at] = f.queues[at][n:]
+	if len(ids) > 0 {
+		i := slices.IndexFunc(f.turns, func(t *oneTurn) bool { return t.token == token })
+		if i < 0 {
+			i = len(f.turns)
+			f.turns = append(f.turns, &oneTurn{token: token, env: env})
+		}
+		f.turns[i].ids = append(f.turns[i].ids, ids...)
 	}
-	n := 0
+	leased := 0
 	for _, e := range f.entries {
 		if e.state == "leased" {
-			n++
+			leased++
 		}
 	}
-	f.oldest = max(f.oldest, n)
+	f.most = max(f.most, leased)
 	f.mu.Unlock()
-	if err := f.leave("lease"); err != nil {
+	if err := f.ask("lease", true); err != nil {
 		return nil, err
 	}
 	return out, nil
 }
 
-func (f *fakeBuffer) Extend(ctx context.Context, refs []Ref, token Token, ttl time.Duration) (lost []run.ID, err error) {
-	if err := f.enter("extend"); err != nil {
-		return nil, err
+// holds calls do for an entry that is lent to the token.
+func (f *fakeBuffer) holds(op string, h buffer.Holding, do func(*fakeEntry)) buffer.HeldReply {
+	if err := f.ask(op, false); err != nil {
+		return buffer.HeldReply{Err: err}
+	}
+	f.mu.Lock()
+	reply := buffer.HeldReply{Held: buffer.HeldDone}
+	switch e := f.entries[h.ID]; {
+	case e == nil:
+		reply.Held = buffer.HeldGone
+	case e.state != "leased" || e.token != h.Token:
+		reply.Held = buffer.HeldLost
+	default:
+		do(e)
+	}
+	f.mu.Unlock()
+	if err := f.ask(op, true); err != nil {
+		return buffer.HeldReply{Err: err}
+	}
+	return reply
+}
+
+func (f *fakeBuffer) Extend(_ context.Context, list []buffer.Holding, ttl time.Duration) []buffer.HeldReply {
+	out := make([]buffer.HeldReply, len(list))
+	for i, h := range list {
+		out[i] = f.holds("extend", h, func(e *fakeEntry) { e.due = time.Now().Add(ttl) })
+	}
+	return out
+}
+
+func (f *fakeBuffer) Reap(_ context.Context, partition, limit int) (r buffer.Reaped, err error) {
+	if err := f.ask("reap", false); err != nil {
+		return r, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, r := range refs {
-		if e := f.entries[r.ID]; e != nil && e.state == "leased" && e.Token == token {
-			e.due = time.Now().Add(ttl)
-		} else {
-			lost = append(lost, r.ID)
+	due := f.sorted(func(e *fakeEntry) bool {
+		return e.partition == partition && (e.state == "leased" || e.state == "waiting") && !time.Now().Before(e.due)
+	})
+	due = due[:min(limit, len(due))]
+	for _, id := range slices.Backward(due) {
+		if f.entries[id].state == "leased" {
+			r.Lapsed++
 		}
+		f.front(f.entries[id])
 	}
-	return lost, nil
+	r.Returned, r.Met = len(due), len(due)
+	return r, nil
 }
 
-func (f *fakeBuffer) Reap(ctx context.Context, partition, limit int) (int, error) {
-	if err := f.enter("reap"); err != nil {
+func (f *fakeBuffer) front(e *fakeEntry) {
+	e.state, e.token = "queued", buffer.Token{}
+	at := place{e.partition, e.Environment}
+	f.queues[at] = append([]run.ID{e.ID}, f.queues[at]...)
+}
+
+func (f *fakeBuffer) Revive(_ context.Context, partition, limit int) (n int, err error) {
+	if err := f.ask("revive", false); err != nil {
 		return 0, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var due []run.ID
-	for id, e := range f.entries {
-		if e.Partition == partition && (e.state == "leased" || e.state == "waiting") && !time.Now().Before(e.due) {
-			due = append(due, id)
-		}
-	}
-	slices.SortFunc(due, func(a, b run.ID) int { return cmp.Compare(a.String(), b.String()) })
-	due = due[:min(limit, len(due))]
-	for _, id := range slices.Backward(due) {
+	for _, id := range f.sorted(func(e *fakeEntry) bool { return e.partition == partition && e.state == "aside" }) {
 		f.front(f.entries[id])
+		n++
 	}
-	return len(due), nil
+	return n, nil
 }
 
-func (f *fakeBuffer) front(e *fakeEntry) {
-	e.state, e.Token = "queued", Token{}
-	at := place{e.Partition, e.Environment}
-	f.queues[at] = append([]run.ID{e.ID}, f.queues[at]...)
-}
-
-func (f *fakeBuffer) Ack(ctx context.Context, done []Done) []Acked {
-	out := make([]Acked, len(done))
-	for i, d := range done {
-		if out[i].Err = f.enter("ack"); out[i].Err != nil {
+func (f *fakeBuffer) Ack(_ context.Context, acks []buffer.Ack) []buffer.Acked {
+	out := make([]buffer.Acked, len(acks))
+	for i, a := range acks {
+		if out[i].Err = f.ask("ack", false); out[i].Err != nil {
 			continue
 		}
 		f.mu.Lock()
-		switch e := f.entries[d.ID]; {
+		out[i].Ver = a.Ver
+		switch e := f.entries[a.ID]; {
 		case e == nil || e.state == "materialised":
-		case e.Ver > d.Ver:
-			out[i] = Acked{Dirty: true, Patches: slices.Clone(e.Patches), Ver: e.Ver}
+		case e.e.Ver > a.Ver:
+			out[i] = buffer.Acked{Later: slices.Clone(e.e.Patches[a.Ver:]), Ver: e.e.Ver}
 		default:
-			if e.state == "queued" { // returned meanwhile: its reference is skipped
-				at := place{e.Partition, e.Environment}
-				f.queues[at] = slices.DeleteFunc(f.queues[at], func(id run.ID) bool { return id == d.ID })
+			if e.state == "queued" { // returned meanwhile
+				at := place{e.partition, e.Environment}
+				f.queues[at] = slices.DeleteFunc(f.queues[at], func(id run.ID) bool { return id == a.ID })
 			}
-			e.state, e.Token = "materialised", Token{}
-			f.marked[d.ID]++
+			e.state, e.token = "materialised", buffer.Token{}
+			f.marked[a.ID]++
 		}
 		f.mu.Unlock()
-		if err := f.leave("ack"); err != nil {
-			out[i] = Acked{Err: err}
+		if err := f.ask("ack", true); err != nil {
+			out[i] = buffer.Acked{Err: err}
 		}
 	}
 	return out
 }
 
-func (f *fakeBuffer) Requeue(ctx context.Context, back []Return) []error {
-	out := make([]error, len(back))
+func (f *fakeBuffer) Requeue(_ context.Context, back []buffer.Requeue) []buffer.HeldReply {
+	out := make([]buffer.HeldReply, len(back))
 	for i, r := range slices.Backward(back) {
-		if out[i] = f.enter("requeue"); out[i] != nil {
-			continue
-		}
-		f.mu.Lock()
-		if e := f.entries[r.ID]; e != nil && e.state == "leased" && e.Token == r.Token {
-			if r.Spent {
-				e.Attempts++
+		out[i] = f.holds("requeue", buffer.Holding{Ref: r.Ref, Token: r.Token}, func(e *fakeEntry) {
+			if r.Count {
+				e.e.Attempts++
 			}
 			if r.Delay > 0 {
-				e.state, e.Token, e.due = "waiting", Token{}, time.Now().Add(r.Delay)
+				e.state, e.token, e.due = "waiting", buffer.Token{}, time.Now().Add(r.Delay)
 			} else {
 				f.front(e)
 			}
-		}
-		f.mu.Unlock()
+		})
 	}
 	return out
 }
 
-func (f *fakeBuffer) Fail(ctx context.Context, dead []Return) []error {
-	out := make([]error, len(dead))
-	for i, r := range dead {
-		if out[i] = f.enter("fail"); out[i] != nil {
-			continue
-		}
-		f.mu.Lock()
-		if e := f.entries[r.ID]; e != nil && e.state == "leased" && e.Token == r.Token {
-			delete(f.entries, r.ID)
-			f.failed = append(f.failed, r.ID)
-		}
-		f.mu.Unlock()
+func (f *fakeBuffer) Fail(_ context.Context, list []buffer.Holding) []buffer.HeldReply {
+	out := make([]buffer.HeldReply, len(list))
+	for i, h := range list {
+		out[i] = f.holds("fail", h, func(*fakeEntry) {
+			delete(f.entries, h.ID)
+			f.dropped = append(f.dropped, h.ID)
+		})
 	}
 	return out
 }
@@ -337,7 +374,7 @@ func (f *fakeBuffer) attempts() (n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, e := range f.entries {
-		n += e.Attempts
+		n += e.e.Attempts
 	}
 	return n
 }

@@ -85,7 +85,7 @@ func (f *fits) fine(environment string, n int) {
 }
 
 // keep forgets environments that have nothing waiting.
-func (f *fits) keep(heads []Head) {
+func (f *fits) keep(heads []head) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.envs) <= ratedEnvs {
@@ -93,7 +93,7 @@ func (f *fits) keep(heads []Head) {
 	}
 	waiting := make(map[string]bool)
 	for _, h := range heads {
-		waiting[h.Environment] = true
+		waiting[h.environment] = true
 	}
 	for env := range f.envs {
 		if !waiting[env] {

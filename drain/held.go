@@ -2,61 +2,48 @@ package drain
 
 import (
 	"context"
-	"crypto/rand"
 	"log/slog"
 	"sync"
 	"time"
 
+	"github.com/e0ff5a15/mollifier/buffer"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
 // held is what this node has leased.
 type held struct {
-	mu     sync.Mutex
-	tokens map[Token]map[run.ID]Ref
+	mu    sync.Mutex
+	leash map[run.ID]buffer.Holding
 }
 
-func newToken() (t Token) {
-	_, _ = rand.Read(t[:]) // never fails: the program is aborted instead
-	return t
-}
-
-func (h *held) add(token Token, entries []Entry) {
+func (h *held) add(entries []entry) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.tokens == nil {
-		h.tokens = make(map[Token]map[run.ID]Ref)
+	if h.leash == nil {
+		h.leash = make(map[run.ID]buffer.Holding)
 	}
-	refs := make(map[run.ID]Ref, len(entries))
 	for i := range entries {
-		refs[entries[i].ID] = entries[i].Ref
+		h.leash[entries[i].ID] = entries[i].Holding
 	}
-	h.tokens[token] = refs
 }
 
-func (h *held) drop(token Token, id run.ID) {
+// drop forgets a lease. One under another token is a later one, and stays.
+func (h *held) drop(l buffer.Holding) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.tokens[token], id)
-}
-
-func (h *held) end(token Token) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.tokens, token)
-}
-
-// lists copies what is held.
-func (h *held) lists() map[Token][]Ref {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	out := make(map[Token][]Ref, len(h.tokens))
-	for token, refs := range h.tokens {
-		for _, r := range refs {
-			out[token] = append(out[token], r)
-		}
+	if h.leash[l.ID].Token == l.Token {
+		delete(h.leash, l.ID)
 	}
-	return out
+}
+
+func (h *held) list() []buffer.Holding {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	list := make([]buffer.Holding, 0, len(h.leash))
+	for _, l := range h.leash {
+		list = append(list, l)
+	}
+	return list
 }
 
 // renew extends the leases of what is worked on, at a third of their length.
@@ -64,24 +51,27 @@ func (h *held) lists() map[Token][]Ref {
 // worked on twice.
 func (d *Drainer) renew(ctx context.Context) {
 	every := d.cfg.Lease / 3
-	pause := every
-	for {
+	for pause := every; ; {
 		d.sleep(ctx, pause, nil)
 		if ctx.Err() != nil {
 			return
 		}
 		pause = every
-		for token, refs := range d.held.lists() {
-			lost, err := d.buffer.Extend(ctx, refs, token, d.cfg.Lease)
-			if err != nil {
-				d.redisFailed("renew leases", err)
-				pause = min(every, max(every/10, 10*time.Millisecond))
-			}
-			for _, id := range lost {
+		list := d.held.list()
+		var trouble error
+		for i, r := range d.buffer.Extend(ctx, list, d.cfg.Lease) {
+			switch {
+			case r.Err != nil:
+				trouble = r.Err
+			case r.Held != buffer.HeldDone:
 				d.count.leasesLost.Add(1)
-				d.held.drop(token, id)
-				d.log.Debug("lease lost", slog.String("run", id.String()))
+				d.held.drop(list[i])
+				d.log.Debug("lease lost", slog.String("run", list[i].ID.String()))
 			}
+		}
+		if trouble != nil && ctx.Err() == nil {
+			d.redisFailed("renew leases", trouble)
+			pause = min(every, max(every/10, 10*time.Millisecond))
 		}
 	}
 }

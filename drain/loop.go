@@ -2,10 +2,13 @@ package drain
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/e0ff5a15/mollifier/run"
 )
 
 // refreshEvery is how long turns are given from one look at what waits, if it
@@ -110,7 +113,7 @@ func (p *planner) rest(ctx context.Context) {
 
 // look asks what waits.
 func (p *planner) look(ctx context.Context) bool {
-	heads, err := p.buffer.Heads(ctx, p.all)
+	found, err := p.buffer.Heads(ctx, p.all)
 	if err != nil {
 		if ctx.Err() == nil {
 			p.sleep(ctx, p.redisFailed("look for what waits", err), nil)
@@ -121,6 +124,7 @@ func (p *planner) look(ctx context.Context) bool {
 	if p.granted.Swap(0) > 0 {
 		p.idle = 0
 	}
+	heads := headsOf(found)
 	p.looked, p.turns = time.Now(), 0
 	p.rates.waiting(heads, p.looked)
 	p.fits.keep(heads)
@@ -131,7 +135,11 @@ func (p *planner) look(ctx context.Context) bool {
 // redisFailed reports an error of Redis and returns how long to leave it alone.
 func (d *Drainer) redisFailed(what string, err error) time.Duration {
 	d.count.redisErrors.Add(1)
-	d.log.Debug("redis does not serve the drain", slog.String("to", what), slog.Any("error", err))
+	if errors.Is(err, run.ErrUnavailable) {
+		d.log.Debug("redis does not serve the drain", slog.String("to", what), slog.Any("error", err))
+	} else if d.words.left() {
+		d.log.Error("the buffer refuses the drain", slog.String("to", what), slog.Any("error", err))
+	}
 	return d.redis.failed(d.cfg.PauseMin, d.cfg.PauseMax)
 }
 

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/e0ff5a15/mollifier/buffer"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 )
@@ -17,18 +18,18 @@ var failure = run.Failure{
 
 // refused sees to an entry whose row Postgres refuses: it waits and is tried
 // again, until its attempts are spent.
-func (d *Drainer) refused(e Entry) {
+func (d *Drainer) refused(e entry) {
 	d.count.refused.Add(1)
-	if e.Attempts+1 < d.cfg.Attempts {
-		d.giveBack([]Entry{e}, d.delay(e.Attempts, true), true)
+	if e.attempts+1 < d.cfg.Attempts {
+		d.giveBack([]entry{e}, d.delay(e.attempts, true), true)
 		return
 	}
 	d.fail(e)
 }
 
 // fail writes the visible failure of a run, and only then drops its entry.
-func (d *Drainer) fail(e Entry) {
-	m := materialisation(&e)
+func (d *Drainer) fail(e entry) {
+	m := e.materialisation()
 	f := failure
 	m.Failed = &f
 	began := time.Now()
@@ -41,46 +42,51 @@ func (d *Drainer) fail(e Entry) {
 		d.drop(e)
 	case poisonous(r.Err):
 		d.log.Error("a buffered run can not be stored, nor its failure; it is kept", d.about(&e)...)
-		d.giveBack([]Entry{e}, jitter(d.cfg.Hold), false)
+		d.giveBack([]entry{e}, jitter(d.cfg.Hold), false)
 	default:
 		d.outage(r.Err, began)
-		d.giveBack([]Entry{e}, d.delay(0, true), false)
+		d.giveBack([]entry{e}, d.delay(0, true), false)
 	}
 }
 
 // failedBefore reports whether a drainer has died between the failure's row and
 // the entry's end.
-func (d *Drainer) failedBefore(e *Entry, r *runstore.Materialised) bool {
+func (d *Drainer) failedBefore(e *entry, r *runstore.Materialised) bool {
 	return r.Outcome == runstore.Replayed && r.Status == run.SystemFailure && r.Canonical == e.ID &&
-		e.Attempts+1 >= d.cfg.Attempts
+		e.attempts+1 >= d.cfg.Attempts
 }
 
 // drop ends an entry whose failure is in Postgres.
-func (d *Drainer) drop(e Entry) {
+func (d *Drainer) drop(e entry) {
 	ctx, cancel := d.lastWord()
 	defer cancel()
-	if err := d.buffer.Fail(ctx, []Return{{Ref: e.Ref, Token: e.Token}})[0]; err != nil {
-		d.redisFailed("drop a failed entry", err) // leased again, it settles as a replay
+	switch r := d.buffer.Fail(ctx, []buffer.Holding{e.Holding})[0]; {
+	case r.Err != nil:
+		d.redisFailed("drop a failed entry", r.Err) // leased again, it settles as a replay
 		return
+	case r.Held == buffer.HeldLost:
+		d.count.leasesLost.Add(1) // who has it now finds the failure's row
+	case r.Held == buffer.HeldDone:
+		d.count.failed.Add(1)
+		d.log.Error("a buffered run was refused by postgres and has failed", d.about(&e)...)
 	}
-	d.held.drop(e.Token, e.ID)
-	d.count.failed.Add(1)
-	d.log.Error("a buffered run was refused by postgres and is failed; its entry is among the dead", d.about(&e)...)
+	d.held.drop(e.Holding)
 }
 
-// unreadable keeps an entry that this build can not read.
-func (d *Drainer) unreadable(e Entry) {
+// unreadable reports an entry that this build can not read. The buffer has put
+// it aside, where it stays until a node starts that can.
+func (d *Drainer) unreadable(organisation string, l buffer.Lease) {
 	d.count.unreadable.Add(1)
 	if d.words.left() {
-		d.log.Error("a buffered run can not be read and is kept", append(d.about(&e), slog.Any("error", e.Err))...)
+		e := entry{Holding: buffer.Holding{Ref: l.Ref}, organisation: organisation}
+		d.log.Error("a buffered run can not be read and was put aside", append(d.about(&e), slog.Any("error", l.Err))...)
 	}
-	d.giveBack([]Entry{e}, jitter(d.cfg.Hold), false)
 }
 
-func (d *Drainer) about(e *Entry) []any {
+func (d *Drainer) about(e *entry) []any {
 	return []any{
 		slog.String("run", e.ID.String()), slog.String("environment", e.Environment),
-		slog.String("organisation", e.Organisation), slog.Int("attempts", e.Attempts),
+		slog.String("organisation", e.organisation), slog.Int("attempts", e.attempts),
 	}
 }
 

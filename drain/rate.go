@@ -56,7 +56,7 @@ func (r *rate) wake(now time.Time) {
 }
 
 // waiting tells who has something waiting now; all others rest.
-func (rs *rates) waiting(heads []Head, now time.Time) {
+func (rs *rates) waiting(heads []head, now time.Time) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if rs.envs == nil {
@@ -64,10 +64,8 @@ func (rs *rates) waiting(heads []Head, now time.Time) {
 	}
 	busy := make(map[string]bool)
 	for _, h := range heads {
-		if h.Depth > 0 {
-			busy[h.Environment] = true
-			rs.of(h.Environment).wake(now)
-		}
+		busy[h.environment] = true
+		rs.of(h.environment).wake(now)
 	}
 	for env, r := range rs.envs {
 		if !busy[env] {

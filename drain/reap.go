@@ -1,10 +1,15 @@
 package drain
 
-import "context"
+import (
+	"context"
+	"log/slog"
+)
 
-// reap returns entries whose lease has run out, whoever held it. A pass is
-// bounded; the next one begins where it ended.
+// reap returns entries whose lease or pause is over, whoever held them. A pass
+// is bounded; the next one begins where it ended. It begins with what was put
+// aside because no build so far could read it: perhaps this one can.
 func (d *Drainer) reap(ctx context.Context) {
+	d.revive(ctx)
 	for cursor := 0; ; {
 		d.sleep(ctx, jitter(d.cfg.ReapEvery), nil)
 		if ctx.Err() != nil {
@@ -12,21 +17,35 @@ func (d *Drainer) reap(ctx context.Context) {
 		}
 		left := d.cfg.ReapLimit
 		for range d.cfg.Partitions {
-			n, err := d.buffer.Reap(ctx, cursor, left)
+			r, err := d.buffer.Reap(ctx, cursor, left)
 			if ctx.Err() != nil {
 				return
 			}
 			if err != nil {
 				d.sleep(ctx, d.redisFailed("look for expired leases", err), nil)
 			}
-			d.count.reaped.Add(int64(n))
-			if left -= n; left <= 0 {
+			d.count.reaped.Add(int64(r.Lapsed))
+			if left -= r.Met; left <= 0 {
 				break // there may be more in this partition
 			}
 			cursor = (cursor + 1) % d.cfg.Partitions
 		}
 		if left < d.cfg.ReapLimit {
 			d.Notify()
+		}
+	}
+}
+
+// revive is bounded: what is beyond that stays aside until the next start.
+func (d *Drainer) revive(ctx context.Context) {
+	for p := range d.cfg.Partitions {
+		n, err := d.buffer.Revive(ctx, p, d.cfg.ReapLimit)
+		for err != nil && ctx.Err() == nil {
+			d.sleep(ctx, d.redisFailed("look for what was put aside", err), nil)
+			n, err = d.buffer.Revive(ctx, p, d.cfg.ReapLimit)
+		}
+		if d.count.revived.Add(int64(n)); n > 0 {
+			d.log.Info("entries that had been put aside are tried again", slog.Int("partition", p), slog.Int("entries", n))
 		}
 	}
 }

@@ -4,15 +4,28 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/e0ff5a15/mollifier/buffer"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
-// Head is what one environment has waiting in one partition.
-type Head struct {
-	Partition                 int
-	Organisation, Environment string
-	Depth                     int    // entries that wait, those that are leased not among them
-	Oldest                    run.ID // the next one; zero if none waits
+// head is what one environment has waiting in one partition.
+type head struct {
+	partition                 int
+	organisation, environment string
+	depth                     int // entries that wait; those that are leased are not among them
+	oldest                    run.Instant
+}
+
+// headsOf are the queues that have something waiting.
+func headsOf(found []buffer.Partition) (heads []head) {
+	for i := range found {
+		for _, h := range found[i].Heads {
+			if h.Depth > 0 {
+				heads = append(heads, head{found[i].Partition, h.Organisation, h.Environment, h.Depth, h.AcceptedAt})
+			}
+		}
+	}
+	return heads
 }
 
 // part is what a turn takes from one partition.
@@ -22,6 +35,14 @@ type part struct{ partition, n int }
 type turn struct {
 	organisation, environment string
 	parts                     []part
+}
+
+// entries is how many a turn takes at most.
+func (t *turn) entries() (n int) {
+	for _, p := range t.parts {
+		n += p.n
+	}
+	return n
 }
 
 // rotation gives turns: organisations one after the other, and their
@@ -37,36 +58,33 @@ type rotation struct {
 // tenant is what an organisation has waiting.
 type tenant struct {
 	envs  []string // sorted
-	heads map[string][]Head
+	heads map[string][]head
 }
 
 // remembered bounds the cursors of organisations that have nothing waiting.
 const remembered = 10_000
 
 // load replaces what waits. The cursors stay.
-func (r *rotation) load(heads []Head) {
+func (r *rotation) load(heads []head) {
 	r.orgs, r.waiting = nil, make(map[string]*tenant)
 	for _, h := range heads {
-		if h.Depth <= 0 {
-			continue
-		}
-		t := r.waiting[h.Organisation]
+		t := r.waiting[h.organisation]
 		if t == nil {
-			t = &tenant{heads: make(map[string][]Head)}
-			r.waiting[h.Organisation] = t
-			r.orgs = append(r.orgs, h.Organisation)
+			t = &tenant{heads: make(map[string][]head)}
+			r.waiting[h.organisation] = t
+			r.orgs = append(r.orgs, h.organisation)
 		}
-		if _, known := t.heads[h.Environment]; !known {
-			t.envs = append(t.envs, h.Environment)
+		if _, known := t.heads[h.environment]; !known {
+			t.envs = append(t.envs, h.environment)
 		}
-		t.heads[h.Environment] = append(t.heads[h.Environment], h)
+		t.heads[h.environment] = append(t.heads[h.environment], h)
 	}
 	slices.Sort(r.orgs)
 	for _, t := range r.waiting {
 		slices.Sort(t.envs)
 		for _, hs := range t.heads {
-			slices.SortFunc(hs, func(a, b Head) int {
-				return cmp.Or(cmp.Compare(a.Oldest.String(), b.Oldest.String()), cmp.Compare(a.Partition, b.Partition))
+			slices.SortFunc(hs, func(a, b head) int {
+				return cmp.Or(cmp.Compare(a.oldest, b.oldest), cmp.Compare(a.partition, b.partition))
 			})
 		}
 	}
@@ -94,10 +112,10 @@ func (r *rotation) next(size func(environment string) int) (turn, bool) {
 	for len(heads) > 0 && left > 0 {
 		h := heads[0]
 		heads = heads[1:]
-		n := min(h.Depth, left)
+		n := min(h.depth, left)
 		left -= n
-		out.parts = append(out.parts, part{h.Partition, n})
-		if h.Depth -= n; h.Depth > 0 {
+		out.parts = append(out.parts, part{h.partition, n})
+		if h.depth -= n; h.depth > 0 {
 			heads = append(heads, h) // its head is a younger one now
 		}
 	}

@@ -4,99 +4,33 @@ import (
 	"context"
 	"time"
 
+	"github.com/e0ff5a15/mollifier/buffer"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 )
 
-// Token proves the holder of a lease.
-type Token [16]byte
-
-// Ref names a buffered run.
-type Ref struct {
-	Partition                 int
-	Organisation, Environment string
-	ID                        run.ID
-}
-
-// Entry is a buffered run that was leased.
-type Entry struct {
-	Ref
-	Token    Token
-	Snapshot run.Snapshot // AcceptedAt and KeyUntil are set
-	Patches  []run.Patch
-	Ver      int64 // of the entry when it was leased
-	Attempts int   // that were spent before
-	// Err says why the entry can not be read: for example
-	// run.ErrUnknownVersion. Nothing but Ref, Token and Attempts is set then.
-	Err error
-}
-
-// Ask is for at most N entries of one queue.
-type Ask struct {
-	Partition                 int
-	Organisation, Environment string
-	N                         int
-}
-
-// Done asks that an entry be marked as materialised.
-type Done struct {
-	Ref
-	Ver       int64  // the version that the row has
-	Canonical run.ID // the run that the id resolves to
-}
-
-// Acked is the answer to a [Done].
-type Acked struct {
-	// Dirty: the entry has changed since Ver and is not marked. Patches are all
-	// of its patches, and Ver is its version.
-	Dirty   bool
-	Patches []run.Patch
-	Ver     int64
-	Err     error
-}
-
-// Return gives a leased entry back.
-type Return struct {
-	Ref
-	Token Token
-	Delay time.Duration // before it may be leased again; 0: at once, at the front
-	Spent bool          // the attempt counts
-}
-
-// Backlog is what waits in the buffer. Errors wrap run.ErrUnavailable, and none
-// of these calls changes what waits.
+// Backlog is what the buffer holds; reading it changes nothing. See
+// [buffer.Store.Heads] and [buffer.Store.Sweep].
 type Backlog interface {
-	// Heads returns what waits in each partition.
-	Heads(ctx context.Context, partitions []int) ([]Head, error)
-	// Stored returns how much each environment has in each partition, leased
-	// entries among it.
-	Stored(ctx context.Context, partitions []int) ([]Stored, error)
-	// List returns the oldest entries of an environment, the oldest first.
-	List(ctx context.Context, environment string, limit int) ([]run.ID, error)
+	Heads(ctx context.Context, partitions []int) ([]buffer.Partition, error)
+	Sweep(ctx context.Context, partition int, age time.Duration, limit int) ([]buffer.StaleRun, error)
 }
 
-// Leases lends entries. A token that is not the entry's any more changes nothing.
+// Leases is how work is had and kept, and comes back from the dead. See the
+// methods of [buffer.Store].
 type Leases interface {
-	// Lease lends entries in the order of each queue, from its front, until ttl
-	// has passed. An error of one Ask does not keep the entries of others.
-	Lease(ctx context.Context, asks []Ask, token Token, ttl time.Duration) ([]Entry, error)
-	// Extend has the lease end after ttl from now, and returns the entries that
-	// are not lent to their token any more.
-	Extend(ctx context.Context, entries []Ref, token Token, ttl time.Duration) (lost []run.ID, err error)
-	// Reap returns at most limit entries whose lease has run out to the front.
-	Reap(ctx context.Context, partition, limit int) (returned int, err error)
+	Lease(ctx context.Context, partition int, environment string, n int, token buffer.Token, ttl time.Duration) ([]buffer.Lease, error)
+	Extend(ctx context.Context, holdings []buffer.Holding, ttl time.Duration) []buffer.HeldReply
+	Reap(ctx context.Context, partition, limit int) (buffer.Reaped, error)
+	Revive(ctx context.Context, partition, limit int) (returned int, err error)
 }
 
-// Ends is how a lease ends: one answer for each item, in order.
+// Ends is how a lease ends: one reply for each item, in order. See the methods
+// of [buffer.Store].
 type Ends interface {
-	Ack(ctx context.Context, done []Done) []Acked
-	// Requeue returns entries to the front of their queues, the first of the
-	// call first. An entry that is not lent to its token is none of ours any
-	// more: nothing happens, and it is no error.
-	Requeue(ctx context.Context, back []Return) []error
-	// Fail drops an entry whose failure is in Postgres, and keeps its exact
-	// bytes among the dead.
-	Fail(ctx context.Context, dead []Return) []error
+	Ack(ctx context.Context, acks []buffer.Ack) []buffer.Acked
+	Requeue(ctx context.Context, entries []buffer.Requeue) []buffer.HeldReply
+	Fail(ctx context.Context, holdings []buffer.Holding) []buffer.HeldReply
 }
 
 // Buffer is all that the drain needs of the buffer.
@@ -106,9 +40,29 @@ type Buffer interface {
 	Ends
 }
 
-// Runs is Postgres: one result for each item, in order.
+// Runs is Postgres. See [runstore.Store.Materialise] and [runstore.Store.Available].
 type Runs interface {
 	Materialise(ctx context.Context, items []runstore.Materialisation) []runstore.Materialised
-	// Available reports, from memory, whether it makes sense to ask.
 	Available() bool
 }
+
+var (
+	_ Buffer = (*buffer.Store)(nil)
+	_ Runs   = (*runstore.Store)(nil)
+)
+
+// entry is a buffered run that this node works on.
+type entry struct {
+	buffer.Holding
+	organisation string
+	snapshot     run.Snapshot
+	patches      []run.Patch
+	ver          int64 // of the patches
+	attempts     int   // that were spent before
+}
+
+func (e *entry) materialisation() runstore.Materialisation {
+	return runstore.Materialisation{Snapshot: &e.snapshot, Patches: e.patches, Ver: e.ver}
+}
+
+func (e *entry) size() int { return e.snapshot.Trigger.Size() }

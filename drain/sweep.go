@@ -8,35 +8,29 @@ import (
 	"sync"
 	"time"
 
+	"github.com/e0ff5a15/mollifier/buffer"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
-// Stored is how much one environment has in one partition of the buffer, leased
-// or not; what is materialised does not count.
-type Stored struct {
-	Partition                 int
-	Organisation, Environment string
-	Entries, Bytes            int64
-	Oldest                    run.ID // by the time it was minted
-}
-
-// Level is how much is in the buffer. It is what the deployment has, as every
-// node sees it: levels of several nodes must not be added up.
+// Level is how much is in the buffer, leased or not; what is materialised does
+// not count. It is what the deployment has, as every node sees it: levels of
+// several nodes must not be added up.
 type Level struct {
 	Entries, Bytes int64
-	Oldest         time.Duration // the dwell of the oldest entry; 0 if there is none
+	// Oldest is the dwell of the entry that was accepted first, 0 if there is
+	// none. Of entries that are leased it counts those that dwell too long.
+	Oldest time.Duration
 }
 
-// Levels is what the last sweeps found.
+// Levels is what the last sweeps found. All is 0 when the buffer is empty.
 type Levels struct {
 	Total         Level
 	Organisations map[string]Level // those that have something in the buffer
-	// Stale is how many entries the last sweep has reported for dwelling too
-	// long, at most Config.StaleLimit.
-	Stale int
-	// Age is how long ago the partition was looked at that was not for the
-	// longest time; negative if some have not been looked at yet. While Redis
-	// does not answer, it and the dwells grow and the rest stays as it was.
+	Stale         int              // entries that dwell longer than Config.StaleAfter; see Config.StaleLimit
+	Dead          int              // entries that were put aside because they can not be read
+	// Age is how long ago that partition was looked at which was looked at
+	// first; negative if some have not been yet. While Redis does not answer,
+	// Age and the dwells grow and the rest stays as it was.
 	Age time.Duration
 }
 
@@ -45,74 +39,64 @@ type Levels struct {
 type levels struct {
 	mu         sync.Mutex
 	partitions map[int]seen
-	stale      int
 }
 
 type seen struct {
-	at   time.Time
-	envs []Stored
-}
-
-func (l *levels) put(partitions []int, found []Stored, at time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.partitions == nil {
-		l.partitions = make(map[int]seen)
-	}
-	for _, p := range partitions {
-		l.partitions[p] = seen{at: at}
-	}
-	for _, s := range found {
-		if part, asked := l.partitions[s.Partition]; asked && s.Entries > 0 {
-			part.envs = append(part.envs, s)
-			l.partitions[s.Partition] = part
-		}
-	}
+	at    time.Time
+	found buffer.Partition
+	stale []buffer.StaleRun
 }
 
 // Levels returns what is in the buffer, as far as this node has seen. It asks no
 // store.
 func (d *Drainer) Levels() Levels {
-	now := d.cfg.Now()
+	now := time.Now()
 	d.level.mu.Lock()
 	defer d.level.mu.Unlock()
-	out := Levels{Organisations: make(map[string]Level), Stale: d.level.stale}
+	out := Levels{Organisations: make(map[string]Level)}
 	if len(d.level.partitions) < d.cfg.Partitions {
 		out.Age = -1
 	}
-	for _, part := range d.level.partitions {
+	add := func(organisation string, l Level) {
+		out.Total = out.Total.and(l)
+		out.Organisations[organisation] = out.Organisations[organisation].and(l)
+	}
+	for _, s := range d.level.partitions {
+		since := now.Sub(s.at)
 		if out.Age >= 0 {
-			out.Age = max(out.Age, now.Sub(part.at))
+			out.Age = max(out.Age, since)
 		}
-		for _, s := range part.envs {
-			dwell := dwellOf(s.Oldest, now)
-			out.Total = out.Total.with(s, dwell)
-			out.Organisations[s.Organisation] = out.Organisations[s.Organisation].with(s, dwell)
+		out.Stale += len(s.stale)
+		out.Dead += s.found.Dead
+		for _, h := range s.found.Heads {
+			l := Level{Entries: h.Usage.Entries, Bytes: h.Usage.Bytes}
+			if h.AcceptedAt > 0 {
+				l.Oldest = dwell(h.AcceptedAt, s.found.Now) + since
+			}
+			if l.Entries > 0 {
+				add(h.Organisation, l)
+			}
+		}
+		for _, r := range s.stale {
+			add(r.Organisation, Level{Oldest: r.Dwell + since})
 		}
 	}
 	return out
 }
 
-func (l Level) with(s Stored, dwell time.Duration) Level {
-	return Level{l.Entries + s.Entries, l.Bytes + s.Bytes, max(l.Oldest, dwell)}
+func (l Level) and(o Level) Level {
+	return Level{l.Entries + o.Entries, l.Bytes + o.Bytes, max(l.Oldest, o.Oldest)}
 }
 
-func dwellOf(id run.ID, now time.Time) time.Duration {
-	at, ok := id.Time()
-	if !ok {
-		return 0
-	}
-	return max(0, now.Sub(at))
+// dwell is on Redis's clock.
+func dwell(acceptedAt, now run.Instant) time.Duration {
+	return max(0, time.Duration(now-acceptedAt)*time.Microsecond)
 }
-
-// sweepParts is how many partitions are asked for at once.
-const sweepParts = 16
 
 // sweep looks at what is in the buffer, and reports what dwells too long.
 func (d *Drainer) sweep(ctx context.Context) {
 	for cursor := 0; ; {
 		cursor = d.sweepOnce(ctx, cursor)
-		d.words.renew()
 		d.sleep(ctx, jitter(d.cfg.SweepEvery), nil)
 		if ctx.Err() != nil {
 			return
@@ -120,10 +104,15 @@ func (d *Drainer) sweep(ctx context.Context) {
 	}
 }
 
+// sweepParts is how many partitions are asked for at once.
+const sweepParts = 16
+
 // sweepOnce is one pass: each partition once, or fewer if that takes longer than
 // half the time between passes. It returns where the next one begins. An error
 // leaves what was known of the partitions that it concerns.
 func (d *Drainer) sweepOnce(ctx context.Context, cursor int) int {
+	var stale []buffer.StaleRun
+	dead := 0
 	began := time.Now()
 	for left := d.cfg.Partitions; left > 0 && time.Since(began) < d.cfg.SweepEvery/2; {
 		asked := make([]int, 0, sweepParts)
@@ -132,61 +121,52 @@ func (d *Drainer) sweepOnce(ctx context.Context, cursor int) int {
 			cursor = (cursor + 1) % d.cfg.Partitions
 		}
 		left -= len(asked)
-		found, err := d.buffer.Stored(ctx, asked)
+		found, err := d.buffer.Heads(ctx, asked)
+		for i := range found {
+			var late []buffer.StaleRun
+			if found[i].Usage.Entries > 0 {
+				late, err = d.buffer.Sweep(ctx, found[i].Partition, d.cfg.StaleAfter, d.cfg.StaleLimit)
+			}
+			if err != nil {
+				break
+			}
+			stale = append(stale, late...)
+			dead += found[i].Dead
+			d.level.put(seen{time.Now(), found[i], late})
+		}
 		if ctx.Err() != nil {
 			return cursor
 		}
 		if err != nil {
 			d.sleep(ctx, d.redisFailed("sweep", err), nil)
-			continue
 		}
-		d.level.put(asked, found, d.cfg.Now())
 	}
-	d.report(ctx)
+	d.words.renew()
+	d.report(stale, dead)
 	return cursor
 }
 
-// report logs the entries that dwell too long: the oldest, each once.
-func (d *Drainer) report(ctx context.Context) {
-	now := d.cfg.Now()
-	var late []Stored
-	d.level.mu.Lock()
-	for _, part := range d.level.partitions {
-		for _, s := range part.envs {
-			if dwellOf(s.Oldest, now) > d.cfg.StaleAfter {
-				late = append(late, s)
-			}
-		}
+func (l *levels) put(s seen) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.partitions == nil {
+		l.partitions = make(map[int]seen)
 	}
-	d.level.mu.Unlock()
-	slices.SortFunc(late, func(a, b Stored) int { return cmp.Compare(a.Oldest.String(), b.Oldest.String()) })
+	l.partitions[s.found.Partition] = s
+}
 
-	reported := 0
-	asked := make(map[string]bool)
-	for _, s := range late {
-		if asked[s.Environment] || reported >= d.cfg.StaleLimit {
-			continue
-		}
-		asked[s.Environment] = true
-		ids, err := d.buffer.List(ctx, s.Environment, d.cfg.StaleLimit-reported)
-		if err != nil {
-			if ctx.Err() == nil {
-				d.redisFailed("list what is stale", err)
-			}
-			ids = []run.ID{s.Oldest} // that much is known
-		}
-		for _, id := range ids {
-			dwell := dwellOf(id, now)
-			if dwell <= d.cfg.StaleAfter {
-				break
-			}
-			reported++
-			d.log.Warn("a buffered run waits too long", slog.String("run", id.String()), slog.String("environment", s.Environment),
-				slog.String("organisation", s.Organisation), slog.Duration("dwell", dwell))
-		}
+// report logs the entries that dwell too long: the oldest, each once.
+func (d *Drainer) report(stale []buffer.StaleRun, dead int) {
+	d.count.stale.Add(int64(len(stale)))
+	slices.SortFunc(stale, func(a, b buffer.StaleRun) int { return cmp.Compare(a.AcceptedAt, b.AcceptedAt) })
+	for _, r := range stale[:min(len(stale), d.cfg.StaleLimit)] {
+		d.log.Warn("a buffered run waits too long", slog.String("run", r.ID.String()), slog.String("environment", r.Environment),
+			slog.String("organisation", r.Organisation), slog.Duration("dwell", r.Dwell), slog.String("status", r.Status.String()))
 	}
-	d.count.stale.Add(int64(reported))
-	d.level.mu.Lock()
-	d.level.stale = reported
-	d.level.mu.Unlock()
+	if more := len(stale) - d.cfg.StaleLimit; more > 0 {
+		d.log.Warn("more buffered runs wait too long", slog.Int("runs", more))
+	}
+	if dead > 0 {
+		d.log.Error("buffered runs are aside because they can not be read", slog.Int("runs", dead))
+	}
 }
