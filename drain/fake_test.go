@@ -33,6 +33,8 @@ type fakeBuffer struct {
 	dropped []run.ID
 	marked  map[run.ID]int // how often an ack has changed something
 	calls   map[string]int
+	states  map[string]int                  // entries in each state
+	stored  map[place]map[run.ID]*fakeEntry // those that are not materialised
 }
 
 type place struct {
@@ -62,6 +64,26 @@ func newFakeBuffer() *fakeBuffer {
 	return &fakeBuffer{
 		queues: make(map[place][]run.ID), entries: make(map[run.ID]*fakeEntry),
 		marked: make(map[run.ID]int), calls: make(map[string]int),
+		states: make(map[string]int), stored: make(map[place]map[run.ID]*fakeEntry),
+	}
+}
+
+// to moves an entry to another state.
+func (f *fakeBuffer) to(e *fakeEntry, state string) {
+	at := place{e.partition, e.Environment}
+	f.states[e.state]--
+	f.states[state]++
+	e.state = state
+	switch {
+	case state == "materialised" || state == "gone":
+		delete(f.stored[at], e.ID)
+		if len(f.stored[at]) == 0 {
+			delete(f.stored, at)
+		}
+	case f.stored[at] == nil:
+		f.stored[at] = map[run.ID]*fakeEntry{e.ID: e}
+	default:
+		f.stored[at][e.ID] = e
 	}
 }
 
@@ -95,9 +117,10 @@ func (f *fakeBuffer) put(org, env string, n, partitions int) (ids []run.ID) {
 		s := run.NewSnapshot(id, run.Key{}, run.Hash{}, run.Trigger{Organisation: org, Environment: env, Task: "t", Payload: []byte("{}")})
 		s.Accept(run.InstantOf(at))
 		f.entries[id] = &fakeEntry{
-			Ref: buffer.Ref{Environment: env, ID: id}, organisation: org, partition: p, state: "queued",
+			Ref: buffer.Ref{Environment: env, ID: id}, organisation: org, partition: p,
 			e: buffer.Entry{Snapshot: s, Status: buffer.Queued},
 		}
+		f.to(f.entries[id], "queued")
 		f.queues[place{p, env}] = append(f.queues[place{p, env}], id)
 		ids = append(ids, id)
 	}
@@ -124,30 +147,28 @@ func (f *fakeBuffer) Heads(_ context.Context, partitions []int) ([]buffer.Partit
 	for i, p := range partitions {
 		at[p], out[i] = i, buffer.Partition{Partition: p, Now: run.InstantOf(time.Now())}
 	}
-	found := make(map[place]*buffer.Head)
-	for _, e := range f.entries {
-		i, asked := at[e.partition]
-		if !asked || e.state == "materialised" {
+	for p, entries := range f.stored {
+		i, asked := at[p.partition]
+		if !asked {
 			continue
 		}
-		h := found[place{e.partition, e.Environment}]
-		if h == nil {
-			h = &buffer.Head{Organisation: e.organisation, Environment: e.Environment}
-			found[place{e.partition, e.Environment}] = h
-		}
-		h.Usage.Entries++
-		h.Usage.Bytes += int64(e.e.Snapshot.Trigger.Size())
-		out[i].Usage.Entries++
-		if e.state == "aside" {
-			out[i].Dead++
-		}
-	}
-	for p, h := range found {
+		h := buffer.Head{Environment: p.env, Usage: buffer.Usage{Entries: int64(len(entries)), Bytes: 3 * int64(len(entries))}}
 		if ids := f.queues[p]; len(ids) > 0 {
 			h.Depth, h.Oldest, h.AcceptedAt = len(ids), ids[0], f.entries[ids[0]].e.Snapshot.AcceptedAt
 		}
-		part := &out[at[p.partition]]
-		part.Heads = append(part.Heads, *h)
+		for _, e := range entries {
+			h.Organisation = e.organisation
+			break
+		}
+		if f.states["aside"] > 0 {
+			for _, e := range entries {
+				if e.state == "aside" {
+					out[i].Dead++
+				}
+			}
+		}
+		out[i].Usage.Entries += h.Usage.Entries
+		out[i].Heads = append(out[i].Heads, h)
 	}
 	return out, nil
 }
@@ -158,7 +179,7 @@ func (f *fakeBuffer) Sweep(_ context.Context, partition int, age time.Duration, 
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, id := range f.sorted(func(e *fakeEntry) bool { return e.partition == partition && e.state != "materialised" }) {
+	for _, id := range f.sorted(partition, func(*fakeEntry) bool { return true }) {
 		e := f.entries[id]
 		dwell := time.Since(e.e.Snapshot.AcceptedAt.Time())
 		if dwell >= age && len(out) < limit {
@@ -170,10 +191,12 @@ func (f *fakeBuffer) Sweep(_ context.Context, partition int, age time.Duration, 
 	return out, nil
 }
 
-func (f *fakeBuffer) sorted(which func(*fakeEntry) bool) (ids []run.ID) {
-	for id, e := range f.entries {
-		if which(e) {
-			ids = append(ids, id)
+func (f *fakeBuffer) sorted(partition int, which func(*fakeEntry) bool) (ids []run.ID) {
+	for p, entries := range f.stored {
+		for id, e := range entries {
+			if p.partition == partition && which(e) {
+				ids = append(ids, id)
+			}
 		}
 	}
 	slices.SortFunc(ids, byID)
@@ -193,11 +216,12 @@ func (f *fakeBuffer) Lease(_ context.Context, partition int, env string, n int, 
 	for _, id := range f.queues[at][:n] {
 		e := f.entries[id]
 		if e.unreadable {
-			e.state = "aside"
+			f.to(e, "aside")
 			out = append(out, buffer.Lease{Ref: e.Ref, Token: token, Err: run.ErrUnknownVersion})
 			continue
 		}
-		e.state, e.token, e.due = "leased", token, time.Now().Add(ttl)
+		f.to(e, "leased")
+		e.token, e.due = token, time.Now().Add(ttl)
 		out = append(out, buffer.Lease{Ref: e.Ref, Token: token, Entry: e.e})
 		ids = append(ids, id)
 	}
@@ -210,13 +234,7 @@ func (f *fakeBuffer) Lease(_ context.Context, partition int, env string, n int, 
 		}
 		f.turns[i].ids = append(f.turns[i].ids, ids...)
 	}
-	leased := 0
-	for _, e := range f.entries {
-		if e.state == "leased" {
-			leased++
-		}
-	}
-	f.most = max(f.most, leased)
+	f.most = max(f.most, f.states["leased"])
 	f.mu.Unlock()
 	if err := f.ask("lease", true); err != nil {
 		return nil, err
@@ -260,8 +278,11 @@ func (f *fakeBuffer) Reap(_ context.Context, partition, limit int) (r buffer.Rea
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	due := f.sorted(func(e *fakeEntry) bool {
-		return e.partition == partition && (e.state == "leased" || e.state == "waiting") && !time.Now().Before(e.due)
+	if f.states["leased"]+f.states["waiting"] == 0 {
+		return r, nil
+	}
+	due := f.sorted(partition, func(e *fakeEntry) bool {
+		return (e.state == "leased" || e.state == "waiting") && !time.Now().Before(e.due)
 	})
 	due = due[:min(limit, len(due))]
 	for _, id := range slices.Backward(due) {
@@ -275,7 +296,8 @@ func (f *fakeBuffer) Reap(_ context.Context, partition, limit int) (r buffer.Rea
 }
 
 func (f *fakeBuffer) front(e *fakeEntry) {
-	e.state, e.token = "queued", buffer.Token{}
+	f.to(e, "queued")
+	e.token = buffer.Token{}
 	at := place{e.partition, e.Environment}
 	f.queues[at] = append([]run.ID{e.ID}, f.queues[at]...)
 }
@@ -286,7 +308,7 @@ func (f *fakeBuffer) Revive(_ context.Context, partition, limit int) (n int, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, id := range f.sorted(func(e *fakeEntry) bool { return e.partition == partition && e.state == "aside" }) {
+	for _, id := range f.sorted(partition, func(e *fakeEntry) bool { return e.state == "aside" }) {
 		f.front(f.entries[id])
 		n++
 	}
@@ -310,7 +332,8 @@ func (f *fakeBuffer) Ack(_ context.Context, acks []buffer.Ack) []buffer.Acked {
 				at := place{e.partition, e.Environment}
 				f.queues[at] = slices.DeleteFunc(f.queues[at], func(id run.ID) bool { return id == a.ID })
 			}
-			e.state, e.token = "materialised", buffer.Token{}
+			f.to(e, "materialised")
+			e.token = buffer.Token{}
 			f.marked[a.ID]++
 		}
 		f.mu.Unlock()
@@ -329,7 +352,8 @@ func (f *fakeBuffer) Requeue(_ context.Context, back []buffer.Requeue) []buffer.
 				e.e.Attempts++
 			}
 			if r.Delay > 0 {
-				e.state, e.token, e.due = "waiting", buffer.Token{}, time.Now().Add(r.Delay)
+				f.to(e, "waiting")
+				e.token, e.due = buffer.Token{}, time.Now().Add(r.Delay)
 			} else {
 				f.front(e)
 			}
@@ -341,7 +365,8 @@ func (f *fakeBuffer) Requeue(_ context.Context, back []buffer.Requeue) []buffer.
 func (f *fakeBuffer) Fail(_ context.Context, list []buffer.Holding) []buffer.HeldReply {
 	out := make([]buffer.HeldReply, len(list))
 	for i, h := range list {
-		out[i] = f.holds("fail", h, func(*fakeEntry) {
+		out[i] = f.holds("fail", h, func(e *fakeEntry) {
+			f.to(e, "gone")
 			delete(f.entries, h.ID)
 			f.dropped = append(f.dropped, h.ID)
 		})
@@ -350,15 +375,10 @@ func (f *fakeBuffer) Fail(_ context.Context, list []buffer.Holding) []buffer.Hel
 }
 
 // left counts what is not materialised.
-func (f *fakeBuffer) left() (n int) {
+func (f *fakeBuffer) left() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, e := range f.entries {
-		if e.state != "materialised" {
-			n++
-		}
-	}
-	return n
+	return f.states["queued"] + f.states["leased"] + f.states["waiting"] + f.states["aside"]
 }
 
 func (f *fakeBuffer) state(id run.ID) string {
