@@ -142,7 +142,7 @@ func TestLeastRights(t *testing.T) {
 		"+hello", "+client|setname", "+select", "+ping", "+info", "+eval", "+evalsha",
 		"+get", "+mget", "+set", "+setnx", "+time", "+publish", "+exists", "+del", "+pexpire",
 		"+hget", "+hmget", "+hgetall", "+hset", "+hdel", "+hincrby",
-		"+lrange", "+ltrim", "+lpush", "+rpush", "+llen", "+lindex",
+		"+lrange", "+ltrim", "+lpush", "+rpush", "+llen", "+lindex", "+lrem",
 		"+zadd", "+zrem", "+zcard", "+zcount", "+zrange", "+zrangebyscore", "+zrangebylex", "+zrevrangebylex").Err()
 	if err != nil {
 		t.Fatal(err)
@@ -177,7 +177,13 @@ func TestLeastRights(t *testing.T) {
 			}
 		}
 		b.ack(Ack{Ref: ref(s), Ver: 1})
-		b.raw.Del(t.Context(), b.recordName(s), b.recordName(other))
+		late := snap(1, "late")
+		b.buffered(late)
+		b.lease(1, 9, token)
+		b.lapse(1)
+		b.reap(1)
+		b.ack(Ack{Ref: ref(late)})
+		b.raw.Del(t.Context(), b.recordName(s), b.recordName(other), b.recordName(late))
 	}
 	if err := b.raw.ScriptFlush(t.Context()).Err(); err != nil {
 		t.Fatal(err)

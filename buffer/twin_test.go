@@ -150,6 +150,7 @@ func (w *twin) ack(id run.ID, ver int64, canonical run.ID) (later int64) {
 	}
 	e.status, e.token = Materialised, Token{}
 	w.release(id)
+	w.queue = slices.DeleteFunc(w.queue, func(q run.ID) bool { return q == id })
 	if r := w.records[e.snap.Trigger.IdempotencyKey]; r != nil && r.state == 'b' && r.run == id {
 		r.state, r.run = 'r', canonical
 	}
@@ -194,22 +195,11 @@ func (w *twin) matches(b *bench, all []*run.Snapshot) error {
 			return fmt.Errorf("%s: token %q", s.ID, token)
 		}
 	}
-	var queue, want []string
-	waiting := func(id run.ID) bool {
-		e := w.entries[id]
-		return e != nil && (e.status == Queued || e.status == Returned)
-	}
-	for _, text := range b.raw.LRange(b.t.Context(), b.names.Queue(1, env), 0, -1).Val() {
-		if waiting(must(run.ParseID(text))) {
-			queue = append(queue, text)
-		}
-	}
+	var want []string
 	for _, id := range w.queue {
-		if waiting(id) {
-			want = append(want, id.String())
-		}
+		want = append(want, id.String())
 	}
-	if !slices.Equal(queue, want) {
+	if queue := b.raw.LRange(b.t.Context(), b.names.Queue(1, env), 0, -1).Val(); !slices.Equal(queue, want) {
 		return fmt.Errorf("queue %v, want %v", queue, want)
 	}
 	for _, s := range all {

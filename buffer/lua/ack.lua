@@ -4,7 +4,8 @@
 -- for each entry: tag, id, version, id of the run that it resolves to
 -- Returns for each entry 'd' done, or it was gone or done before; { version, patches } later patches, nothing is
 -- changed; '?' of another version. Then TIME.
--- The record of the key is formed from the entry's name and the hash in it. O(n).
+-- The names of the key's record and of the queue are formed from the entry's name and what is in it. O(n), and for an
+-- entry that waits as long as the way to it from the head of its queue.
 local replies = {}
 for i = 1, #KEYS / 5 do
   local entry, a = KEYS[5 * i - 4], 2 + 4 * (i - 1)
@@ -25,9 +26,11 @@ for i = 1, #KEYS / 5 do
     redis.call('PEXPIRE', entry, ARGV[2])
     redis.call('ZREM', KEYS[5 * i - 3], id)
     redis.call('ZREM', KEYS[5 * i - 2], tag .. ':' .. id)
+    local base = sub(entry, 1, -(#tag + #id + 4))
+    if f[2] ~= 'l' then redis.call('LREM', base .. 'q:' .. tag, 1, id) end -- returned, so near the head
     leave(KEYS[5 * i - 1], KEYS[5 * i], tag, tonumber(f[5] or 0))
     if f[4] then
-      local name = sub(entry, 1, -(#tag + #id + 4)) .. 'k:' .. f[4]
+      local name = base .. 'k:' .. f[4]
       local record = redis.call('GET', name)
       local who, acc, ends, payload, request = match(record or '', '^1|b|([^|]+)|(%d+)|(%d+)|([^|]+)|([^|]+)|[%w_-]+$')
       if who == id then
