@@ -54,6 +54,16 @@ type Config struct {
 	// MaxBytes is how many bytes of triggers may be waiting at once. Default 256 MiB.
 	MaxBytes int64
 
+	// Gate says when an environment's triggers are mollified.
+	Gate GateConfig
+	// Buffer bounds what is mollified and not yet drained.
+	Buffer BufferConfig
+	// NoDrain leaves the buffer to other nodes. Some node has to drain.
+	NoDrain bool
+	// NoDivert refuses triggers while Postgres is down, instead of taking them
+	// into the buffer.
+	NoDivert bool
+
 	// Enrolled reports whether an organisation takes part in claims and
 	// mollifying. It is called on the hot path: it must answer from memory and
 	// be safe for concurrent use. Nil enrols every organisation. Keys of
@@ -62,6 +72,30 @@ type Config struct {
 
 	// Logger receives the engine's log. Nil discards it.
 	Logger *slog.Logger
+}
+
+// GateConfig says when an environment trips the gate: when more than Threshold
+// triggers come within Window, counted over all nodes. It stays tripped for Hold
+// after the last trigger over the threshold. All nodes should agree.
+type GateConfig struct {
+	Window    time.Duration // 1 ms to 1 h; default 200 ms
+	Threshold int           // 1 to 1,000,000; default 100
+	Hold      time.Duration // 1 ms to 1 h; default 500 ms
+	// Smooth counts by a leaking bucket instead of fixed windows: no double burst
+	// at the edge of two windows.
+	Smooth bool
+	// Shadow counts and reports what would be mollified of organisations that are
+	// not enrolled; their triggers pass.
+	Shadow bool
+	// Off is the master switch: nothing is claimed, counted or mollified.
+	Off bool
+}
+
+// BufferConfig bounds each partition of the buffer; over it, triggers that
+// would be mollified are refused with run.ErrOverloaded.
+type BufferConfig struct {
+	MaxEntries int   // default 1,000,000
+	MaxBytes   int64 // default 1 GiB
 }
 
 // WithDefaults returns a copy with every zero optional field set.
@@ -76,6 +110,11 @@ func (c Config) WithDefaults() Config {
 	def(&c.PostgresConns, 8)
 	def(&c.MaxCallers, 65_536)
 	def(&c.MaxBytes, 256<<20)
+	def(&c.Gate.Window, 200*time.Millisecond)
+	def(&c.Gate.Threshold, 100)
+	def(&c.Gate.Hold, 500*time.Millisecond)
+	def(&c.Buffer.MaxEntries, 1_000_000)
+	def(&c.Buffer.MaxBytes, 1<<30)
 	if c.Enrolled == nil {
 		c.Enrolled = func(string) bool { return true }
 	}

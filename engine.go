@@ -4,20 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-	"golang.org/x/sync/errgroup"
-
 	"github.com/e0ff5a15/mollifier/actors"
+	"github.com/e0ff5a15/mollifier/buffer"
 	"github.com/e0ff5a15/mollifier/claim"
+	"github.com/e0ff5a15/mollifier/drain"
+	"github.com/e0ff5a15/mollifier/fallback"
+	"github.com/e0ff5a15/mollifier/gate"
 	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 	"github.com/e0ff5a15/mollifier/runstore/schema"
-	"github.com/e0ff5a15/mollifier/shard"
 )
 
 // Engine is the mollifier of one node. Its methods are safe for concurrent
@@ -26,11 +26,16 @@ type Engine struct {
 	cfg    Config
 	redis  *redisdb.DB
 	claims *claim.Store
+	buffer *buffer.Store
+	gate   *gate.Gate
 	runs   *runstore.Store
+	reader *fallback.Reader
+	drain  *drain.Drainer
 	shards *actors.Shards
+	fsync  atomic.Bool // Redis syncs before it answers
 
-	stopWakes context.CancelFunc
-	wakes     sync.WaitGroup
+	stopLoops context.CancelFunc
+	loops     sync.WaitGroup
 	closeOnce sync.Once
 }
 
@@ -56,102 +61,14 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		e.closeStores()
 		return nil, err
 	}
-	wakes, stop := context.WithCancel(context.Background())
-	e.stopWakes = stop
-	e.wakes.Go(func() { e.listen(wakes) })
+	loops, stop := context.WithCancel(context.Background())
+	e.stopLoops = stop
+	e.loops.Go(func() { e.listen(loops) })
+	e.loops.Go(func() { _ = e.gate.Report(loops) })
+	if !e.cfg.NoDrain {
+		e.drain.Start()
+	}
 	return e, nil
-}
-
-func (e *Engine) open(ctx context.Context) (err error) {
-	g, both := errgroup.WithContext(ctx)
-	g.Go(func() error { return e.openRuns(both) })
-	g.Go(func() error { return e.openRedis(both) })
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	e.shards, err = actors.Start(actors.Config{
-		Partitions: e.cfg.Partitions, Shards: e.cfg.Shards,
-		ClaimTTL: e.cfg.ClaimTTL, WaitBudget: e.cfg.WaitBudget,
-		RedisDeadline: e.cfg.RedisDeadline, SettleDeadline: 2 * e.cfg.PostgresDeadline,
-		SettleSlots: max(1, e.cfg.PostgresConns/4),
-		MaxCallers:  e.cfg.MaxCallers, MaxBytes: e.cfg.MaxBytes, Logger: e.cfg.Logger,
-	}, actors.Stores{Claims: e.claims, Runs: e.runs})
-	return err
-}
-
-func (e *Engine) openRuns(ctx context.Context) (err error) {
-	if e.runs, err = runstore.Open(ctx, runstore.Config{
-		URL: e.cfg.Postgres, MaxConns: e.cfg.PostgresConns, StatementTimeout: e.cfg.PostgresDeadline,
-	}); err != nil {
-		return fmt.Errorf("mollifier: Config.Postgres: %w", err)
-	}
-	if err := e.runs.Verify(ctx); err != nil {
-		return fmt.Errorf("mollifier: Config.Postgres: %w", err)
-	}
-	if err := e.runs.Deployment(ctx, e.cfg.Partitions, shard.HashVersion); err != nil {
-		return fmt.Errorf("mollifier: Config.Partitions: %w", err)
-	}
-	return nil
-}
-
-// openRedis opens Redis. While Redis does not answer, the engine
-// runs without it: triggers settle in Postgres alone and say so.
-func (e *Engine) openRedis(ctx context.Context) (err error) {
-	if e.redis, err = redisdb.New(redisdb.Config{
-		URL: e.cfg.Redis, Prefix: e.cfg.Prefix, Partitions: e.cfg.Partitions,
-		Deadline: e.cfg.RedisDeadline, OnBreaker: e.logBreaker,
-	}); err != nil {
-		return fmt.Errorf("mollifier: Config.Redis: %w", err)
-	}
-	if e.claims, err = claim.New(e.redis, claim.Config{TTL: e.cfg.ClaimTTL}); err != nil {
-		return fmt.Errorf("mollifier: Config.ClaimTTL: %w", err)
-	}
-	found, err := e.redis.Open(ctx)
-	switch {
-	case err == nil:
-		e.cfg.Logger.Info("redis", slog.String("version", found.Version), slog.Bool("cluster", found.Cluster),
-			slog.Bool("aof", found.AOF), slog.String("fsync", found.Fsync))
-	case errors.Is(err, run.ErrUnavailable):
-		e.cfg.Logger.Warn("redis does not answer; keys are kept by Postgres alone until it does")
-	case errors.Is(err, redisdb.ErrDisagrees):
-		return fmt.Errorf("mollifier: Config.Partitions: %w", err)
-	default:
-		return fmt.Errorf("mollifier: Config.Redis: %w", err)
-	}
-	return nil
-}
-
-func (e *Engine) logBreaker(s redisdb.BreakerState) {
-	e.cfg.Logger.Warn("redis breaker", slog.String("state", string(s)))
-}
-
-// listen opens Redis, if that is still to be done, and passes
-// wake-ups of foreign claims on to the shards until ctx ends.
-func (e *Engine) listen(ctx context.Context) {
-	pause := backoff.NewExponentialBackOff()
-	pause.MaxInterval = 5 * time.Second
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		_, err := e.redis.Open(ctx)
-		if err != nil && !errors.Is(err, run.ErrUnavailable) {
-			err = backoff.Permanent(err)
-		}
-		return struct{}{}, err
-	}, backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(0))
-	if ctx.Err() != nil {
-		return
-	}
-	if err != nil {
-		// The engine was started without Redis, and this one can not be used.
-		e.cfg.Logger.Error("redis can not be used; keys are kept by Postgres alone", slog.Any("error", err))
-		return
-	}
-	_ = e.claims.Wakes(ctx, func(hash run.Hash) {
-		if hash == (run.Hash{}) {
-			e.shards.WakeAll()
-			return
-		}
-		e.shards.Wake(hash)
-	})
 }
 
 // Trigger starts a run, or answers the live run of the trigger's key.
@@ -170,67 +87,13 @@ func (e *Engine) Trigger(ctx context.Context, t run.Trigger) (run.Result, error)
 	if !key.IsZero() {
 		hash = key.Hash()
 	}
-	return e.shards.Trigger(ctx, run.NewSnapshot(run.ID{}, key, hash, t), e.cfg.Enrolled(t.Organisation))
+	return e.shards.Trigger(ctx, run.NewSnapshot(run.ID{}, key, hash, t), e.takesClaims(t.Organisation))
 }
 
-// Run reads one run of an environment by any id that was ever handed out for
-// it. A run of another environment is run.ErrNotFound, as is an id that does
-// not exist; run.ErrUnavailable means that nobody knows.
-func (e *Engine) Run(ctx context.Context, environment string, id run.ID) (run.Run, error) {
-	if id.IsZero() || environment == "" {
-		return run.Run{}, run.ErrNotFound
-	}
-	found, err := e.runs.Runs(ctx, environment, []run.ID{id})
-	if err != nil {
-		return run.Run{}, err
-	}
-	r, ok := found[id]
-	if !ok {
-		return run.Run{}, run.ErrNotFound
-	}
-	return r, nil
-}
-
-// Reset ends the interval of an idempotency key on every node at once: the
-// next trigger of the key makes a new run. It returns the id of the run that
-// held the key, or run.ErrNotFound when none did. For an enrolled organisation
-// it needs both stores; run.ErrUnavailable means that it may have taken effect
-// in part, and is safe to repeat.
-func (e *Engine) Reset(ctx context.Context, organisation, environment, task, idempotencyKey string) (run.ID, error) {
-	t := run.Trigger{Organisation: organisation, Environment: environment, Task: task, IdempotencyKey: idempotencyKey}
-	if err := t.Validate(); err != nil {
-		return run.ID{}, err
-	}
-	key := t.Key()
-	if key.Kind != run.KindIdempotency {
-		return run.ID{}, &run.InvalidError{Field: "idempotencyKey", Rule: "must not be empty"}
-	}
-	hash, enrolled := key.Hash(), e.cfg.Enrolled(organisation)
-	partition := shard.Partition(key, e.cfg.Partitions)
-	var cut run.Instant // zero: Postgres's clock
-	var err error
-	if enrolled {
-		if cut, err = e.claims.Clock(ctx, partition, hash); err != nil {
-			return run.ID{}, err
-		}
-	}
-	cut, cleared, err := e.runs.Reset(ctx, environment, hash, cut)
-	if err != nil {
-		return run.ID{}, err
-	}
-	if enrolled {
-		buffered, err := e.claims.Reset(ctx, partition, hash, cut)
-		if err != nil {
-			return run.ID{}, err
-		}
-		if cleared.IsZero() {
-			cleared = buffered
-		}
-	}
-	if cleared.IsZero() {
-		return run.ID{}, run.ErrNotFound
-	}
-	return cleared, nil
+// takesClaims reports whether the keys of an organisation are claimed, and its
+// triggers may be mollified.
+func (e *Engine) takesClaims(organisation string) bool {
+	return !e.cfg.Gate.Off && e.cfg.Enrolled(organisation)
 }
 
 // Take hands at most n queued runs to a worker, oldest turn first, and marks
@@ -277,14 +140,16 @@ func (e *Engine) Ready(ctx context.Context) error {
 // Stats returns the engine's counters.
 func (e *Engine) Stats() Stats { return e.shards.Stats() }
 
-// Close refuses new triggers, answers those that wait, ends their flights and
-// closes the stores, in that order. When ctx ends first, whoever still waits is
-// answered with run.ErrClosed, and Close returns the cause of ctx.
+// Close refuses new triggers, answers those that wait, ends their flights,
+// finishes what is being drained and closes the stores, in that order. What is
+// in the buffer stays there, for other nodes or the next start. When ctx ends
+// first, whoever still waits is answered with run.ErrClosed, and Close returns
+// the cause of ctx.
 func (e *Engine) Close(ctx context.Context) (err error) {
 	e.closeOnce.Do(func() {
-		err = e.shards.Stop(ctx)
-		e.stopWakes()
-		e.wakes.Wait()
+		err = errors.Join(e.shards.Stop(ctx), e.drain.Stop(ctx))
+		e.stopLoops()
+		e.loops.Wait()
 		e.closeStores()
 	})
 	return err

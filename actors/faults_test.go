@@ -2,9 +2,11 @@ package actors_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/e0ff5a15/mollifier/actors"
+	"github.com/e0ff5a15/mollifier/buffer"
 	"github.com/e0ff5a15/mollifier/claim"
 	"github.com/e0ff5a15/mollifier/runstore"
 )
@@ -123,12 +125,14 @@ func (f *faultyClaims) counted(v claim.Verb) int {
 type faultyRuns struct {
 	real actors.Runs
 
-	beforeSettle, afterSettle, beforeCheck hold
+	beforeSettle, afterSettle, beforeCheck, beforeLook hold
 
 	mu         sync.Mutex
 	failSettle error // the call is not made
-	panicNext  bool  // before the call is made
-	panicAfter bool  // the call is made, its outcome is never known
+	failLook   error // likewise
+	blind      bool
+	panicNext  bool // before the call is made
+	panicAfter bool // the call is made, its outcome is never known
 	calls      int
 }
 
@@ -164,6 +168,59 @@ func (f *faultyRuns) Check(ctx context.Context, items []runstore.Check) []runsto
 	f.calls++
 	f.mu.Unlock()
 	return f.real.Check(context.WithoutCancel(ctx), items)
+}
+
+func (f *faultyRuns) Keys(ctx context.Context, keys []runstore.KeyRef) ([]runstore.KeyState, error) {
+	f.beforeLook.pass()
+	f.mu.Lock()
+	f.calls++
+	fail := f.failLook
+	f.mu.Unlock()
+	if fail != nil {
+		return nil, fail
+	}
+	return f.real.Keys(context.WithoutCancel(ctx), keys)
+}
+
+func (f *faultyRuns) Available() bool {
+	f.mu.Lock()
+	blind := f.blind
+	f.mu.Unlock()
+	return !blind && f.real.Available()
+}
+
+// faultyBuffer is the real buffer with such points.
+type faultyBuffer struct {
+	real actors.Buffer
+
+	before, after hold
+	mu            sync.Mutex
+	lose          error // the call is made, its reply is lost
+	fail          error // the call is not made
+}
+
+func (f *faultyBuffer) Accept(ctx context.Context, runs []buffer.Acceptance) []buffer.Accepted {
+	f.before.pass()
+	f.mu.Lock()
+	lose, fail := f.lose, f.fail
+	f.mu.Unlock()
+	out := make([]buffer.Accepted, len(runs))
+	if fail == nil {
+		out = f.real.Accept(context.WithoutCancel(ctx), runs)
+	}
+	for i := range out {
+		if lose != nil || fail != nil {
+			out[i] = buffer.Accepted{Err: errors.Join(lose, fail)}
+		}
+	}
+	f.after.pass()
+	return out
+}
+
+func (f *faultyBuffer) set(change func(*faultyBuffer)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f)
 }
 
 func (f *faultyRuns) set(change func(*faultyRuns)) {

@@ -12,7 +12,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/e0ff5a15/mollifier/actors"
+	"github.com/e0ff5a15/mollifier/buffer"
 	"github.com/e0ff5a15/mollifier/claim"
+	"github.com/e0ff5a15/mollifier/gate"
 	"github.com/e0ff5a15/mollifier/internal/devstack/stacktest"
 	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
@@ -28,6 +30,7 @@ type stores struct {
 	redis, prefix, postgres string
 	claimTTL, waitBudget    time.Duration
 	maxCallers              int
+	gated, divert           bool
 }
 
 func newStores(t *testing.T) stores {
@@ -46,7 +49,11 @@ type node struct {
 	t      *testing.T
 	claims *faultyClaims
 	runs   *faultyRuns
+	buffer *faultyBuffer
+	gate   *gate.Gate
 	redis  *claim.Store
+	db     *redisdb.DB
+	store  *buffer.Store
 	pg     *runstore.Store
 }
 
@@ -68,12 +75,29 @@ func (s stores) node(t *testing.T) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{t: t, claims: newFaultyClaims(claims), runs: &faultyRuns{real: pg}, redis: claims, pg: pg}
+	store, err := buffer.New(db, buffer.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := gate.Defaults()
+	settings.Off, settings.Enrolled = !s.gated, func(string) bool { return true }
+	g, err := gate.New(settings, db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{
+		t: t, claims: newFaultyClaims(claims), runs: &faultyRuns{real: pg}, buffer: &faultyBuffer{real: store},
+		gate: g, redis: claims, db: db, store: store, pg: pg,
+	}
 	n.Shards, err = actors.Start(actors.Config{
 		Partitions: partitions, Shards: 3, ClaimTTL: s.claimTTL, WaitBudget: s.waitBudget,
 		RedisDeadline: 5 * time.Second, SettleDeadline: 10 * time.Second, SettleSlots: 2,
 		MaxCallers: s.maxCallers, MaxBytes: 1 << 30, Logger: slog.New(slog.DiscardHandler),
-	}, actors.Stores{Claims: n.claims, Runs: n.runs})
+		Divert:     s.divert,
+		Durability: func() run.Durability { return run.DurableRedis },
+		RetryAfter: func(string) time.Duration { return time.Second },
+		Accepted:   func() {},
+	}, actors.Stores{Claims: n.claims, Runs: n.runs, Buffer: n.buffer, Gate: g, Clock: db})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,6 +137,9 @@ func (n *node) openAll() {
 	n.runs.beforeSettle.open()
 	n.runs.afterSettle.open()
 	n.runs.beforeCheck.open()
+	n.runs.beforeLook.open()
+	n.buffer.before.open()
+	n.buffer.after.open()
 }
 
 // keyed is a valid trigger with an idempotency key.

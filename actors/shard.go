@@ -42,6 +42,8 @@ type reply struct {
 	settle  shard.SettleReply
 	check   shard.CheckReply
 	publish shard.PublishReply
+	look    shard.LookReply
+	accept  shard.AcceptReply
 }
 
 // cell is what a shard owns. It is held by [Shards], not by the actor value,
@@ -118,6 +120,10 @@ func (a shardActor) apply(now time.Time, r *reply) {
 			a.table.Checked(r.ref, r.check)
 		case shard.Publish:
 			a.table.Published(r.ref, r.publish)
+		case shard.Look:
+			a.table.Looked(now, r.ref, r.look)
+		case shard.Accept:
+			a.table.AcceptAnswered(now, r.ref, r.accept)
 		}
 	})
 }

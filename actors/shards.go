@@ -27,13 +27,24 @@ type Config struct {
 	SettleSlots    int           // batches to Postgres under way at once
 	MaxCallers     int
 	MaxBytes       int64
+	Divert         bool // what Postgres can not take goes to the buffer
 	Logger         *slog.Logger
+
+	// Durability is what a run in the buffer can be said to have survived.
+	Durability func() run.Durability
+	// RetryAfter is when an environment that the buffer has no room for may try again.
+	RetryAfter func(environment string) time.Duration
+	// Accepted is told that runs have come into the buffer. It returns at once.
+	Accepted func()
 }
 
 // Stores are where the writers write.
 type Stores struct {
 	Claims Claims
 	Runs   Runs
+	Buffer Buffer
+	Gate   Gate
+	Clock  Clock
 }
 
 // The bounds of batches. Redis: what one script call should hold up other
@@ -45,6 +56,11 @@ const (
 	settleBytes = 4 << 20
 	checkItems  = 1000
 	checkSlots  = 1
+	lookItems   = 1000
+	lookSlots   = 1
+	acceptItems = 200
+	acceptBytes = 4 << 20
+	acceptSlots = 2
 
 	// pollEvery is how often a foreign claim is looked at in case its wake-up is lost.
 	pollEvery = 250 * time.Millisecond
@@ -66,6 +82,8 @@ type Shards struct {
 	claims  *writer[posted]
 	settles *writer[posted]
 	checks  *writer[posted]
+	looks   *writer[posted]
+	accepts *writer[posted]
 
 	closing  atomic.Bool
 	quiet    chan struct{} // closed once closing and no caller is inside Trigger
@@ -88,6 +106,10 @@ func Start(cfg Config, stores Stores) (*Shards, error) {
 		func(p posted) int { return p.request.Snapshot.Trigger.Size() }, s.flushSettles)
 	s.checks = newWriter(limits{checkItems, settleBytes, checkSlots}, func(posted) int { return 256 }, s.flushChecks)
 
+	s.looks = newWriter(limits{lookItems, settleBytes, lookSlots}, func(posted) int { return 256 }, s.flushLooks)
+	s.accepts = newWriter(limits{acceptItems, acceptBytes, acceptSlots},
+		func(p posted) int { return p.request.Snapshot.Trigger.Size() }, s.flushAccepts)
+
 	// Proto.Actor's own log speaks of its insides; a shard's troubles are logged where they happen.
 	s.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(slog.DiscardHandler)
@@ -97,6 +119,7 @@ func Start(cfg Config, stores Stores) (*Shards, error) {
 			ClaimTTL: cfg.ClaimTTL, WaitBudget: cfg.WaitBudget, Poll: pollEvery,
 			NewToken: newToken,
 			NewID:    func(partition int) run.ID { return run.MintID(time.Now(), partition) },
+			Gate:     view{&s.stores}, Divert: cfg.Divert, Durability: cfg.Durability,
 		})}
 		// The supervisor restarts without a limit: the default one would stop
 		// a shard, and strand its keys, after ten panics.
@@ -233,7 +256,7 @@ func (s *Shards) stop(ctx context.Context) error {
 		s.broadcast(failAll{&run.RefusedError{Reason: run.ErrClosed, Part: "engine", RetryAfter: time.Second}})
 		<-s.quiet // everybody has been answered, or is about to leave
 	}
-	for _, w := range []*writer[posted]{s.claims, s.settles, s.checks} {
+	for _, w := range []*writer[posted]{s.claims, s.settles, s.checks, s.looks, s.accepts} {
 		w.wait()
 	}
 	s.outside.Lock()

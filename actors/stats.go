@@ -15,6 +15,12 @@ type Stats struct {
 	RedisCalls  uint64 // batches sent to Redis
 	SettleCalls uint64 // batches sent to Postgres to settle
 	CheckCalls  uint64 // batches sent to Postgres to check
+	Looks       uint64 // keys looked up in Postgres before an accept
+	LookCalls   uint64 // batches of them
+	Accepts     uint64 // snapshots posted to the buffer
+	AcceptCalls uint64 // batches sent to Redis to accept
+	Mollified   uint64 // runs that the buffer accepted
+	Diverted    uint64 // runs that one store could not take and the other was asked for
 	FailOpen    uint64 // claims that Redis did not decide
 	Panics      uint64 // recovered
 	Waiting     int64  // callers that wait now
@@ -23,6 +29,7 @@ type Stats struct {
 type counters struct {
 	triggers, refused, claims, publishes, releases, settles, checks atomic.Uint64
 	redisCalls, settleCalls, checkCalls, failOpen, panics           atomic.Uint64
+	looks, lookCalls, accepts, acceptCalls, mollified, diverted     atomic.Uint64
 	callers, bytes                                                  atomic.Int64
 }
 
@@ -32,6 +39,8 @@ func (c *counters) stats() Stats {
 		Claims: c.claims.Load(), Publishes: c.publishes.Load(), Releases: c.releases.Load(),
 		Settles: c.settles.Load(), Checks: c.checks.Load(),
 		RedisCalls: c.redisCalls.Load(), SettleCalls: c.settleCalls.Load(), CheckCalls: c.checkCalls.Load(),
+		Looks: c.looks.Load(), LookCalls: c.lookCalls.Load(), Accepts: c.accepts.Load(), AcceptCalls: c.acceptCalls.Load(),
+		Mollified: c.mollified.Load(), Diverted: c.diverted.Load(),
 		FailOpen: c.failOpen.Load(), Panics: c.panics.Load(), Waiting: c.callers.Load(),
 	}
 }

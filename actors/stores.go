@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/e0ff5a15/mollifier/buffer"
 	"github.com/e0ff5a15/mollifier/claim"
 	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
@@ -23,15 +24,19 @@ type Claims interface {
 }
 
 // Runs is Postgres: one result for each item, in their order. See
-// [runstore.Store.Settle] and [runstore.Store.Check].
+// [runstore.Store.Settle], [runstore.Store.Check] and [runstore.Store.Keys].
 type Runs interface {
 	Settle(ctx context.Context, items []runstore.Settlement) []runstore.Settled
 	Check(ctx context.Context, items []runstore.Check) []runstore.Checked
+	Keys(ctx context.Context, keys []runstore.KeyRef) ([]runstore.KeyState, error)
+	// Available reports, from memory, whether it makes sense to ask.
+	Available() bool
 }
 
 var (
 	_ Claims = (*claim.Store)(nil)
 	_ Runs   = (*runstore.Store)(nil)
+	_ Buffer = (*buffer.Store)(nil)
 )
 
 // posted is a request on its way to a store, with the shard that wants the reply.
@@ -50,6 +55,12 @@ func (s *Shards) dispatch(from int, r *shard.Request) {
 	case shard.CheckHolder:
 		s.count.checks.Add(1)
 		s.checks.post(p)
+	case shard.Look:
+		s.count.looks.Add(1)
+		s.looks.post(p)
+	case shard.Accept:
+		s.count.accepts.Add(1)
+		s.accepts.post(p)
 	default:
 		switch r.Verb {
 		case shard.Claim:
@@ -112,6 +123,12 @@ func (s *Shards) claimReply(r *shard.Request, c claim.Reply) reply {
 			out.claim.State = shard.Pending
 		case claim.Resolved:
 			out.claim.State = shard.Resolved
+		case claim.Bound:
+			out.claim.State, out.claim.Queued = shard.Bound, c.Queued
+			out.claim.Holder = shard.Holder{
+				ID: c.Run, AcceptedAt: c.AcceptedAt, Until: c.Until,
+				PayloadHash: c.PayloadHash, RequestHash: c.RequestHash, Buffered: true,
+			}
 		}
 		if c.Err != nil {
 			s.count.failOpen.Add(1)
@@ -156,7 +173,7 @@ func (s *Shards) flushChecks(batch []posted) {
 	out := make([]reply, len(batch))
 	err := s.bounded(s.cfg.SettleDeadline, func(ctx context.Context) {
 		for i, r := range s.stores.Runs.Check(ctx, items) {
-			out[i].check = shard.CheckReply{Holds: r.Holds, Holder: holder(r.Holder), Err: r.Err}
+			out[i].check = shard.CheckReply{Found: r.Found, Holds: r.Holds, Holder: holder(r.Holder), Err: r.Err}
 		}
 	})
 	for i := range out {

@@ -20,7 +20,7 @@ func TestBurstCost(t *testing.T) {
 			fresh: map[run.ID][]*client{}, posted: map[sentKey]*sent{}, wakesTo: make([][]run.Hash, 1),
 		}
 		w.nodes = []*Table[int]{NewTable[int](Config{
-			ClaimTTL: claimTTL, WaitBudget: waitBudget, Poll: poll, NewToken: w.token, NewID: w.id,
+			ClaimTTL: claimTTL, WaitBudget: waitBudget, Poll: poll, Gate: openGate{}, NewToken: w.token, NewID: w.id,
 		})}
 		for i := range n {
 			if i == before {

@@ -106,7 +106,7 @@ func explore(t *rapid.T, faults bool) {
 	}
 	for range rapid.IntRange(1, 3).Draw(t, "nodes") {
 		w.nodes = append(w.nodes, NewTable[int](Config{
-			ClaimTTL: claimTTL, WaitBudget: waitBudget, Poll: poll, NewToken: w.token, NewID: w.id,
+			ClaimTTL: claimTTL, WaitBudget: waitBudget, Poll: poll, Gate: openGate{}, NewToken: w.token, NewID: w.id,
 		}))
 	}
 	w.wakesTo = make([][]run.Hash, len(w.nodes))

@@ -15,7 +15,8 @@ type Config struct {
 	NewToken   func() Token
 	NewID      func(partition int) run.ID
 	Gate       Gate
-	Divert     bool // what Postgres can not take goes to the buffer
+	Divert     bool                  // what Postgres can not take goes to the buffer
+	Durability func() run.Durability // of a run that rests in the buffer
 }
 
 // Gate says which triggers are mollified. Its methods answer from memory.
@@ -89,6 +90,7 @@ type flight[T comparable] struct {
 	diverted    bool   // one store could not take the run, the other is being asked
 	since       Moment // fast path: received before Postgres was asked
 	seen        Seen
+	looks       int    // that failed
 	candidateIn bool   // the candidate was in the buffer: that Postgres does not know it means nothing
 	holder      Holder // publishing: what is published
 }
@@ -312,10 +314,17 @@ func (t *Table[T]) Looked(now time.Time, ref Ref, r LookReply) {
 	case t.cfg.Gate.Blind():
 		f.seen, f.provisional = Seen{Skipped: true}, true
 		t.accept(f)
+	case f.looks < maxLooks:
+		f.looks++ // the next one fails too, or finds that Postgres can not be asked
+		t.look(f)
 	default:
 		t.fail(now, f, r.Err, false)
 	}
 }
+
+// maxLooks is how often a look into Postgres is repeated before it fails. A
+// store that is gone says so by then, and the look is skipped.
+const maxLooks = 4
 
 // AcceptAnswered takes the reply to an Accept.
 func (t *Table[T]) AcceptAnswered(now time.Time, ref Ref, r AcceptReply) {
@@ -497,7 +506,7 @@ func (t *Table[T]) current(ref Ref, want state) *flight[T] {
 func (t *Table[T]) begin(f *flight[T]) {
 	f.maybe = f.maybe || f.claimed // until the claim store has said otherwise
 	f.observed, f.provisional, f.claimed, f.accepted = run.ID{}, false, false, 0
-	f.slow, f.diverted, f.since, f.seen = false, false, Moment{}, Seen{}
+	f.slow, f.diverted, f.looks, f.since, f.seen = false, false, 0, Moment{}, Seen{}
 	switch {
 	case !f.keyed && f.claims && t.cfg.Gate.Peek(f.leader.Snapshot):
 		t.accept(f)
@@ -663,9 +672,9 @@ func (t *Table[T]) answerAll(f *flight[T], h Holder, created bool) {
 	if f.provisional {
 		identity = run.Provisional
 	}
-	state := run.Materialised
+	state, durability := run.Materialised, run.DurablePostgres
 	if h.Buffered {
-		state = run.Buffered
+		state, durability = run.Buffered, t.cfg.Durability()
 	}
 	for _, c := range f.cohort {
 		s := c.Snapshot
@@ -673,7 +682,7 @@ func (t *Table[T]) answerAll(f *flight[T], h Holder, created bool) {
 		same := s.Key.Kind == run.KindRequest || (!s.RequestHash.IsZero() && s.RequestHash == h.RequestHash)
 		mine := created && c.Ticket == f.leader.Ticket
 		t.answer(Answer[T]{Ticket: c.Ticket, Result: run.NewResult(run.Answer{
-			ID: h.ID, Canonical: h.Canonical, AcceptedAt: h.AcceptedAt, Identity: identity, State: state,
+			ID: h.ID, Canonical: h.Canonical, AcceptedAt: h.AcceptedAt, Identity: identity, State: state, Durability: durability,
 			Cached: !mine && !same, PayloadMatch: s.PayloadHash == h.PayloadHash,
 		})})
 	}

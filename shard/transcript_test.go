@@ -72,8 +72,8 @@ func newTranscript() *transcript {
 	}
 	tr.table = NewTable[string](Config{
 		ClaimTTL: 9 * time.Second, WaitBudget: 5 * time.Second, Poll: time.Second,
-		NewToken: func() Token { tr.tokens++; return Token{byte(tr.tokens)} },
-		NewID:    func(int) run.ID { tr.runs++; return mustID(fmt.Sprintf("r%d", tr.runs)) },
+		Gate: openGate{}, NewToken: func() Token { tr.tokens++; return Token{byte(tr.tokens)} },
+		NewID: func(int) run.ID { tr.runs++; return mustID(fmt.Sprintf("r%d", tr.runs)) },
 	})
 	return tr
 }

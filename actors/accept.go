@@ -1,0 +1,117 @@
+package actors
+
+import (
+	"context"
+	"time"
+
+	"github.com/e0ff5a15/mollifier/buffer"
+	"github.com/e0ff5a15/mollifier/runstore"
+	"github.com/e0ff5a15/mollifier/shard"
+)
+
+// Buffer takes runs in: one answer for each, in their order. See [buffer.Store.Accept].
+type Buffer interface {
+	Accept(ctx context.Context, runs []buffer.Acceptance) []buffer.Accepted
+}
+
+// flushLooks asks Postgres who holds the keys that are about to be buffered.
+func (s *Shards) flushLooks(batch []posted) {
+	s.count.lookCalls.Add(1)
+	keys := make([]runstore.KeyRef, len(batch))
+	for i := range batch {
+		keys[i] = runstore.KeyRef{Environment: batch[i].request.Environment, Hash: batch[i].request.Hash}
+	}
+	out := make([]reply, len(batch))
+	var states []runstore.KeyState
+	var asked error
+	err := s.bounded(s.cfg.SettleDeadline, func(ctx context.Context) {
+		states, asked = s.stores.Runs.Keys(ctx, keys)
+	})
+	if err == nil {
+		err = asked
+	}
+	for i := range out {
+		out[i].verb, out[i].ref = shard.Look, batch[i].request.Ref
+		if err != nil {
+			out[i].look.Err = err
+			continue
+		}
+		k := &states[i]
+		out[i].look.Seen = shard.Seen{Found: k.Found, Live: k.Live, Holder: holder(k.Holder), Floor: k.Floor}
+	}
+	s.deliver(batch, out)
+}
+
+// flushAccepts puts runs into the buffer.
+func (s *Shards) flushAccepts(batch []posted) {
+	s.count.acceptCalls.Add(1)
+	runs := make([]buffer.Acceptance, len(batch))
+	for i := range batch {
+		runs[i] = acceptance(&batch[i].request)
+	}
+	out := make([]reply, len(batch))
+	taken := false
+	err := s.bounded(s.cfg.RedisDeadline, func(ctx context.Context) {
+		for i, a := range s.stores.Buffer.Accept(ctx, runs) {
+			out[i].accept = s.acceptReply(&batch[i].request, a)
+			taken = taken || a.State == buffer.AcceptedNew
+		}
+	})
+	for i := range out {
+		out[i].verb, out[i].ref = shard.Accept, batch[i].request.Ref
+		if err != nil {
+			out[i].accept = shard.AcceptReply{Err: err}
+		}
+	}
+	s.deliver(batch, out)
+	if taken {
+		s.cfg.Accepted()
+	}
+}
+
+func acceptance(r *shard.Request) buffer.Acceptance {
+	a := buffer.Acceptance{
+		Snapshot: r.Snapshot, Since: r.Since.At, Epoch: r.Since.Epoch,
+		CheckSkipped: r.Seen.Skipped, Floor: r.Seen.Floor,
+	}
+	if r.Claimed {
+		a.Token = r.Token
+	}
+	if h := &r.Seen.Holder; r.Seen.Found && !h.ID.IsZero() {
+		a.Holder = buffer.Holder{
+			ID: h.ID, AcceptedAt: h.AcceptedAt, Until: h.Until, Ended: !r.Seen.Live,
+			PayloadHash: h.PayloadHash, RequestHash: h.RequestHash,
+		}
+	}
+	return a
+}
+
+func (s *Shards) acceptReply(r *shard.Request, a buffer.Accepted) shard.AcceptReply {
+	out := shard.AcceptReply{Err: a.Err, Queued: a.Queued, Wait: a.Wait, Holder: shard.Holder{
+		ID: a.Run, AcceptedAt: a.AcceptedAt, Until: a.Until, PayloadHash: a.PayloadHash, RequestHash: a.RequestHash,
+	}}
+	switch a.State {
+	case buffer.AcceptedNew, buffer.AlreadyThere:
+		s.count.mollified.Add(1)
+		out.State, out.Holder.Buffered = shard.Accepted, true
+		out.Holder.PayloadHash, out.Holder.RequestHash = r.Snapshot.PayloadHash, r.Snapshot.RequestHash
+	case buffer.BoundTo:
+		out.State, out.Holder.Buffered = shard.AcceptBound, true
+	case buffer.HeldBy:
+		out.State = shard.AcceptHeld
+	case buffer.PendingForeign:
+		out.State = shard.AcceptWait
+	case buffer.Resolved:
+		out.State = shard.AcceptMet
+	case buffer.Stale:
+		out.State = shard.AcceptStale
+	case buffer.Full:
+		out.State, out.Wait = shard.AcceptFull, s.cfg.RetryAfter(r.Snapshot.Trigger.Environment)
+	}
+	return out
+}
+
+// freshFor is how old a moment of Redis's clock may be, on this node's own
+// clock, to begin an accept without a claim: well within the buffer's fence,
+// since Postgres is still to be asked.
+const freshFor = 300 * time.Millisecond

@@ -1,0 +1,113 @@
+package mollifier
+
+import (
+	"context"
+	"time"
+
+	"github.com/e0ff5a15/mollifier/fallback"
+	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/runstore"
+	"github.com/e0ff5a15/mollifier/shard"
+)
+
+// The changes of a run work wherever it is, in the buffer or in Postgres, and
+// the caller can not tell the difference. Their errors: run.ErrNotFound, also
+// for another environment's run; run.ErrInvalid; run.ErrConflict where the
+// run's status does not allow the change; run.ErrUnavailable, after which the
+// change may have taken effect and may be repeated.
+
+// Run reads one run of an environment by any id that was ever handed out for
+// it, wherever it is. A run of another environment is run.ErrNotFound, as is an
+// id that does not exist; run.ErrUnavailable means that nobody knows.
+func (e *Engine) Run(ctx context.Context, environment string, id run.ID) (run.Run, error) {
+	if id.IsZero() || environment == "" {
+		return run.Run{}, run.ErrNotFound
+	}
+	return e.reader.Run(ctx, environment, id)
+}
+
+// Filter narrows a list of runs; see [runstore.Filter].
+type Filter = runstore.Filter
+
+// Page says which part of a list is wanted; see [runstore.Page].
+type Page = runstore.Page
+
+// Runs is a part of a list; see [fallback.Page].
+type Runs = fallback.Page
+
+// List reads a part of an environment's runs, the newest first, wherever they are.
+func (e *Engine) List(ctx context.Context, environment string, f Filter, p Page) (Runs, error) {
+	return e.reader.List(ctx, environment, f, p)
+}
+
+// Cancel cancels a run. One that has ended stays as it is and is answered so.
+func (e *Engine) Cancel(ctx context.Context, environment string, id run.ID, reason string) (run.Run, error) {
+	return e.reader.Cancel(ctx, environment, id, reason)
+}
+
+// AddTags adds tags to a run's set, all or none, and says how many were new.
+func (e *Engine) AddTags(ctx context.Context, environment string, id run.ID, tags []string) (run.Run, int, error) {
+	return e.reader.AddTags(ctx, environment, id, tags)
+}
+
+// SetMetadata replaces a run's metadata or applies operations to it.
+func (e *Engine) SetMetadata(ctx context.Context, environment string, id run.ID, c run.MetadataChange) (run.Run, error) {
+	return e.reader.SetMetadata(ctx, environment, id, c)
+}
+
+// Reschedule moves the delay of a DELAYED run.
+func (e *Engine) Reschedule(ctx context.Context, environment string, id run.ID, until time.Time) (run.Run, error) {
+	return e.reader.Reschedule(ctx, environment, id, until)
+}
+
+// Replay triggers again what a run did, whatever became of it, as a new run
+// without the old one's key.
+func (e *Engine) Replay(ctx context.Context, environment string, id run.ID) (run.Result, error) {
+	t, err := e.reader.Replay(ctx, environment, id)
+	if err != nil {
+		return run.Result{}, err
+	}
+	return e.Trigger(ctx, t)
+}
+
+// Reset ends the interval of an idempotency key on every node at once: the
+// next trigger of the key makes a new run. It returns the id of the run that
+// held the key, or run.ErrNotFound when none did. For an enrolled organisation
+// it needs both stores; run.ErrUnavailable means that it may have taken effect
+// in part, and is safe to repeat.
+func (e *Engine) Reset(ctx context.Context, organisation, environment, task, idempotencyKey string) (run.ID, error) {
+	t := run.Trigger{Organisation: organisation, Environment: environment, Task: task, IdempotencyKey: idempotencyKey}
+	if err := t.Validate(); err != nil {
+		return run.ID{}, err
+	}
+	key := t.Key()
+	if key.Kind != run.KindIdempotency {
+		return run.ID{}, &run.InvalidError{Field: "idempotencyKey", Rule: "must not be empty"}
+	}
+	hash, enrolled := key.Hash(), e.takesClaims(organisation)
+	partition := shard.Partition(key, e.cfg.Partitions)
+	var cut run.Instant // zero: Postgres's clock
+	var err error
+	if enrolled {
+		if cut, err = e.claims.Clock(ctx, partition, hash); err != nil {
+			return run.ID{}, err
+		}
+	}
+	cut, cleared, err := e.runs.Reset(ctx, environment, hash, cut)
+	if err != nil {
+		return run.ID{}, err
+	}
+	if enrolled {
+		buffered, err := e.claims.Reset(ctx, partition, hash, cut)
+		if err != nil {
+			return run.ID{}, err
+		}
+		if cleared.IsZero() {
+			cleared = buffered
+		}
+	}
+	if cleared.IsZero() {
+		return run.ID{}, run.ErrNotFound
+	}
+	return cleared, nil
+}

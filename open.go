@@ -1,0 +1,185 @@
+package mollifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/e0ff5a15/mollifier/actors"
+	"github.com/e0ff5a15/mollifier/buffer"
+	"github.com/e0ff5a15/mollifier/claim"
+	"github.com/e0ff5a15/mollifier/drain"
+	"github.com/e0ff5a15/mollifier/fallback"
+	"github.com/e0ff5a15/mollifier/gate"
+	"github.com/e0ff5a15/mollifier/redisdb"
+	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/runstore"
+	"github.com/e0ff5a15/mollifier/shard"
+)
+
+// breakerFailures in a row open the breaker of a store.
+const breakerFailures = 3
+
+func (e *Engine) open(ctx context.Context) error {
+	if err := e.make(); err != nil {
+		return err
+	}
+	g, both := errgroup.WithContext(ctx)
+	g.Go(func() error { return e.openRuns(both) })
+	g.Go(func() error { return e.openRedis(both) })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	e.reader = fallback.New(fallback.Config{
+		Rows: e.runs, Entries: e.buffer, Records: fallback.RedisRecords{DB: e.redis},
+		Partitions: e.cfg.Partitions, Buffers: e.cfg.Enrolled,
+	})
+	var err error
+	if e.drain, err = drain.New(drain.Config{Partitions: e.cfg.Partitions, Logger: e.cfg.Logger}, e.buffer, e.runs); err != nil {
+		return fmt.Errorf("mollifier: %w", err)
+	}
+	e.shards, err = actors.Start(actors.Config{
+		Partitions: e.cfg.Partitions, Shards: e.cfg.Shards,
+		ClaimTTL: e.cfg.ClaimTTL, WaitBudget: e.cfg.WaitBudget,
+		RedisDeadline: e.cfg.RedisDeadline, SettleDeadline: e.cfg.PostgresDeadline,
+		SettleSlots: max(1, e.cfg.PostgresConns/4),
+		MaxCallers:  e.cfg.MaxCallers, MaxBytes: e.cfg.MaxBytes, Logger: e.cfg.Logger,
+		Divert: !e.cfg.NoDivert, Durability: e.durability, RetryAfter: e.retryAfter, Accepted: e.drain.Notify,
+	}, actors.Stores{Claims: e.claims, Runs: e.runs, Buffer: e.buffer, Gate: e.gate, Clock: e.redis})
+	return err
+}
+
+// make builds what stands on Redis; it does not touch the network.
+func (e *Engine) make() (err error) {
+	if e.redis, err = redisdb.New(redisdb.Config{
+		URL: e.cfg.Redis, Prefix: e.cfg.Prefix, Partitions: e.cfg.Partitions,
+		Deadline: e.cfg.RedisDeadline, BreakerFailures: breakerFailures, OnBreaker: e.logRedis,
+	}); err != nil {
+		return fmt.Errorf("mollifier: Config.Redis: %w", err)
+	}
+	if e.claims, err = claim.New(e.redis, claim.Config{TTL: e.cfg.ClaimTTL}); err != nil {
+		return fmt.Errorf("mollifier: Config.ClaimTTL: %w", err)
+	}
+	if e.buffer, err = buffer.New(e.redis, buffer.Config{MaxEntries: e.cfg.Buffer.MaxEntries, MaxBytes: e.cfg.Buffer.MaxBytes}); err != nil {
+		return fmt.Errorf("mollifier: Config.Buffer: %w", err)
+	}
+	c := gate.Defaults()
+	c.Window, c.Threshold, c.Hold = e.cfg.Gate.Window, e.cfg.Gate.Threshold, e.cfg.Gate.Hold
+	c.Off, c.Shadow, c.Enrolled = e.cfg.Gate.Off, e.cfg.Gate.Shadow, e.cfg.Enrolled
+	if e.cfg.Gate.Smooth {
+		c.Algorithm = gate.GCRA
+	}
+	if e.gate, err = gate.New(c, e.redis); err != nil {
+		return fmt.Errorf("mollifier: Config.Gate: %w", err)
+	}
+	return nil
+}
+
+func (e *Engine) openRuns(ctx context.Context) (err error) {
+	if e.runs, err = runstore.Open(ctx, runstore.Config{
+		URL: e.cfg.Postgres, MaxConns: e.cfg.PostgresConns, StatementTimeout: e.cfg.PostgresDeadline,
+		BreakerFailures: breakerFailures, BreakerPause: 500 * time.Millisecond,
+		OnBreaker: e.logPostgres, Observe: e.gate.Observe,
+	}); err != nil {
+		return fmt.Errorf("mollifier: Config.Postgres: %w", err)
+	}
+	if err := e.runs.Verify(ctx); err != nil {
+		return fmt.Errorf("mollifier: Config.Postgres: %w", err)
+	}
+	if err := e.runs.Deployment(ctx, e.cfg.Partitions, shard.HashVersion); err != nil {
+		return fmt.Errorf("mollifier: Config.Partitions: %w", err)
+	}
+	return nil
+}
+
+// openRedis opens Redis. While Redis does not answer, the engine runs without
+// it: triggers settle in Postgres alone and say so.
+func (e *Engine) openRedis(ctx context.Context) error {
+	found, err := e.redis.Open(ctx)
+	switch {
+	case err == nil:
+		e.opened(found)
+	case errors.Is(err, run.ErrUnavailable):
+		e.cfg.Logger.Warn("redis does not answer; keys are kept by Postgres alone until it does")
+	case errors.Is(err, redisdb.ErrDisagrees):
+		return fmt.Errorf("mollifier: Config.Partitions: %w", err)
+	default:
+		return fmt.Errorf("mollifier: Config.Redis: %w", err)
+	}
+	return nil
+}
+
+func (e *Engine) opened(found redisdb.Capabilities) {
+	e.fsync.Store(found.AOF && found.Fsync == "always")
+	e.cfg.Logger.Info("redis", slog.String("version", found.Version), slog.Bool("cluster", found.Cluster),
+		slog.Bool("aof", found.AOF), slog.String("fsync", found.Fsync))
+}
+
+func (e *Engine) logRedis(s redisdb.BreakerState) {
+	e.cfg.Logger.Warn("redis breaker", slog.String("state", string(s)))
+}
+
+func (e *Engine) logPostgres(s runstore.BreakerState) {
+	e.cfg.Logger.Warn("postgres breaker", slog.String("state", string(s)))
+}
+
+// durability is what a run in the buffer has survived.
+func (e *Engine) durability() run.Durability {
+	if e.fsync.Load() {
+		return run.DurableRedisFsync
+	}
+	return run.DurableRedis
+}
+
+// The bounds of a Retry-After for a buffer that is full.
+const (
+	minRetryAfter     = time.Second
+	maxRetryAfter     = time.Minute
+	unknownRetryAfter = 5 * time.Second
+)
+
+// retryAfter is when the drain, at its rate of late, will have made room: the
+// time that it needs for a tenth of what is there.
+func (e *Engine) retryAfter(string) time.Duration {
+	_, rate := e.drain.Rate("")
+	if rate <= 0 {
+		return unknownRetryAfter
+	}
+	wait := time.Duration(float64(e.drain.Levels().Total.Entries) / 10 / rate * float64(time.Second))
+	return min(max(wait, minRetryAfter), maxRetryAfter)
+}
+
+// listen opens Redis, if that is still to be done, and passes wake-ups of
+// foreign claims on to the shards until ctx ends.
+func (e *Engine) listen(ctx context.Context) {
+	pause := backoff.NewExponentialBackOff()
+	pause.MaxInterval = 5 * time.Second
+	found, err := backoff.Retry(ctx, func() (redisdb.Capabilities, error) {
+		found, err := e.redis.Open(ctx)
+		if err != nil && !errors.Is(err, run.ErrUnavailable) {
+			err = backoff.Permanent(err)
+		}
+		return found, err
+	}, backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(0))
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		// The engine was started without Redis, and this one can not be used.
+		e.cfg.Logger.Error("redis can not be used; keys are kept by Postgres alone", slog.Any("error", err))
+		return
+	}
+	e.opened(found)
+	_ = e.claims.Wakes(ctx, func(hash run.Hash) {
+		if hash == (run.Hash{}) {
+			e.shards.WakeAll()
+			return
+		}
+		e.shards.Wake(hash)
+	})
+}
