@@ -414,6 +414,11 @@ func TestReplayOfAnAliasWithPatches(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	w := s.drain(Created, fromBuffer("k", 1000, 2000))
+	early := fromBuffer("k", 1400, 2500).with(run.Patch{Ver: 3, Metadata: &run.Metadata{Bytes: []byte("0"), Type: "x"}})
+	s.drain(Aliased, early)
+	if n := s.count("select buffer_ver from runs where id = $1", early.Snapshot.ID.String()); n != 3 {
+		t.Errorf("the alias has version %d", n)
+	}
 	m := fromBuffer("k", 1500, 2500)
 	s.drain(Aliased, m)
 	m = m.with(run.Patch{Ver: 1, AddTags: []string{"a"}, Metadata: &run.Metadata{Bytes: []byte("1"), Type: "x"}})
