@@ -17,6 +17,7 @@ import (
 // new may be begun; answered is called when the leases are known.
 func (d *Drainer) batch(until context.Context, t turn, answered func(), granted *atomic.Int64) {
 	defer answered()
+	defer d.recovered("batch")
 	if until.Err() != nil {
 		return
 	}
@@ -80,8 +81,7 @@ func (d *Drainer) lease(t turn) ([]entry, error) {
 				if i >= len(t.parts) {
 					return
 				}
-				p := t.parts[i]
-				found[i], errs[i] = d.buffer.Lease(d.work, p.partition, t.environment, p.n, token, d.cfg.Lease)
+				found[i], errs[i] = d.leasePart(t.environment, t.parts[i], token)
 			}
 		})
 	}
@@ -105,6 +105,16 @@ func (d *Drainer) lease(t turn) ([]entry, error) {
 		}
 	}
 	return entries, nil
+}
+
+func (d *Drainer) leasePart(environment string, p part, token buffer.Token) (found []buffer.Lease, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			d.panicked("lease", p)
+			err = errPanic
+		}
+	}()
+	return d.buffer.Lease(d.work, p.partition, environment, p.n, token, d.cfg.Lease)
 }
 
 // fitting is how many entries go into one transaction: at least one.

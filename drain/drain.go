@@ -96,7 +96,7 @@ func (d *Drainer) guard(ctx context.Context, name string, loop func(context.Cont
 	}
 }
 
-// recovered reports a panic, and whether there was one to be recovered from.
+// recovered, deferred, ends a panic and reports it.
 func (d *Drainer) recovered(where string) {
 	if p := recover(); p != nil {
 		d.panicked(where, p)
@@ -114,6 +114,8 @@ func (d *Drainer) panicked(where string, p any) {
 func (d *Drainer) Notify() {
 	signal(d.woken)
 }
+
+var errPanic = errors.New("recovered from a panic")
 
 // ErrStuck means that a stop's deadline passed while batches were still under
 // way. Their leases will run out, and another drainer takes their entries.

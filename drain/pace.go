@@ -77,13 +77,6 @@ func (p *pace) size() int {
 	return p.batch
 }
 
-// working is how many batches are under way.
-func (p *pace) working() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.busy
-}
-
 // succeeded tells of a transaction with n entries that began at the given time.
 func (p *pace) succeeded(n int, began, now time.Time) {
 	p.mu.Lock()
