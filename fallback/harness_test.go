@@ -371,3 +371,10 @@ func fault(err error) string {
 	}
 	return "other: " + err.Error()
 }
+
+// closed is a Redis that does not answer.
+func closed(t testing.TB) *redisdb.DB {
+	db := must(redisdb.New(redisdb.Config{URL: "redis://127.0.0.1:1", Prefix: "x", Partitions: partitions}))
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}

@@ -48,14 +48,18 @@ func TestSyntheticRunIsTheRunOfItsRow(t *testing.T) {
 		}
 	}
 	for name, trigger := range map[string]func(env string) run.Trigger{
-		"nothing":          func(string) run.Trigger { return run.Trigger{} },
-		"everything":       func(string) run.Trigger { return full },
-		"empty payload":    func(string) run.Trigger { return run.Trigger{Payload: []byte{}, Metadata: []byte{}, Context: []byte{}, Tags: []string{}} },
-		"delay passed":     func(string) run.Trigger { return run.Trigger{DelayUntil: time.Now().Add(-time.Hour)} },
-		"request key":      func(string) run.Trigger { return run.Trigger{RequestKey: "r"} },
-		"fine durations":   func(string) run.Trigger { return run.Trigger{TTL: time.Hour + 1, Priority: time.Second + 999} },
-		"parent with root": func(env string) run.Trigger { return run.Trigger{ParentRun: w.settle(env, run.Trigger{ParentRun: w.settle(env, run.Trigger{})})} },
-		"parent":           func(env string) run.Trigger { return run.Trigger{ParentRun: w.settle(env, run.Trigger{})} },
+		"nothing":    func(string) run.Trigger { return run.Trigger{} },
+		"everything": func(string) run.Trigger { return full },
+		"empty payload": func(string) run.Trigger {
+			return run.Trigger{Payload: []byte{}, Metadata: []byte{}, Context: []byte{}, Tags: []string{}}
+		},
+		"delay passed":   func(string) run.Trigger { return run.Trigger{DelayUntil: time.Now().Add(-time.Hour)} },
+		"request key":    func(string) run.Trigger { return run.Trigger{RequestKey: "r"} },
+		"fine durations": func(string) run.Trigger { return run.Trigger{TTL: time.Hour + 1, Priority: time.Second + 999} },
+		"parent with root": func(env string) run.Trigger {
+			return run.Trigger{ParentRun: w.settle(env, run.Trigger{ParentRun: w.settle(env, run.Trigger{})})}
+		},
+		"parent": func(env string) run.Trigger { return run.Trigger{ParentRun: w.settle(env, run.Trigger{})} },
 	} {
 		for _, changed := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, changed), func(t *testing.T) {
@@ -204,8 +208,11 @@ func TestReadsWhileAStoreIsDown(t *testing.T) {
 		id   run.ID
 		want string
 	}{
-		{"entries", direct, ""}, {"rows", direct, "store unavailable"},
-		{"entries", nobody, "store unavailable"}, {"rows", nobody, "store unavailable"}, {"none", nobody, "not found"},
+		{"entries", direct, ""},
+		{"rows", direct, "store unavailable"},
+		{"entries", nobody, "store unavailable"},
+		{"rows", nobody, "store unavailable"},
+		{"none", nobody, "not found"},
 	} {
 		w.hooks.set(down(c.down))
 		_, err := w.reader.Run(t.Context(), env, c.id)
@@ -294,8 +301,10 @@ func calls(w *world, env string, id run.ID) map[string]func(context.Context) (ru
 			r, _, err := w.reader.AddTags(ctx, env, id, []string{"x"})
 			return r, err
 		},
-		"metadata":   func(ctx context.Context) (run.Run, error) { return w.reader.SetMetadata(ctx, env, id, set("{}")) },
-		"reschedule": func(ctx context.Context) (run.Run, error) { return w.reader.Reschedule(ctx, env, id, time.Now().Add(time.Hour)) },
+		"metadata": func(ctx context.Context) (run.Run, error) { return w.reader.SetMetadata(ctx, env, id, set("{}")) },
+		"reschedule": func(ctx context.Context) (run.Run, error) {
+			return w.reader.Reschedule(ctx, env, id, time.Now().Add(time.Hour))
+		},
 		"replay": func(ctx context.Context) (run.Run, error) {
 			t, err := w.reader.Replay(ctx, env, id)
 			return run.Run{Trigger: t}, err
