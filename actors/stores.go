@@ -117,18 +117,18 @@ func (s *Shards) claimReply(r *shard.Request, c claim.Reply) reply {
 	case shard.Publish:
 		out.publish = shard.PublishReply{Done: c.State == claim.Done && c.Err == nil, Err: c.Err}
 	case shard.Claim:
-		out.claim = shard.ClaimReply{AcceptedAt: c.AcceptedAt, Wait: c.Wait, Run: c.Run, Err: c.Err}
+		out.claim = shard.ClaimReply{AcceptedAt: c.AcceptedAt, Wait: c.Wait, Err: c.Err}
+		met := shard.Holder{
+			ID: c.Run, AcceptedAt: c.AcceptedAt, Until: c.Until,
+			PayloadHash: c.PayloadHash, RequestHash: c.RequestHash, Buffered: c.State == claim.Bound,
+		}
 		switch c.State {
 		case claim.Pending:
 			out.claim.State = shard.Pending
 		case claim.Resolved:
-			out.claim.State = shard.Resolved
+			out.claim.State, out.claim.Holder = shard.Resolved, met
 		case claim.Bound:
-			out.claim.State, out.claim.Queued = shard.Bound, c.Queued
-			out.claim.Holder = shard.Holder{
-				ID: c.Run, AcceptedAt: c.AcceptedAt, Until: c.Until,
-				PayloadHash: c.PayloadHash, RequestHash: c.RequestHash, Buffered: true,
-			}
+			out.claim.State, out.claim.Holder, out.claim.Queued = shard.Bound, met, c.Queued
 		}
 		if c.Err != nil {
 			s.count.failOpen.Add(1)

@@ -104,8 +104,7 @@ type ClaimReply struct {
 	State        ClaimState
 	AcceptedAt   run.Instant   // Claimed
 	Wait         time.Duration // Pending: until the claim's deadline
-	Run          run.ID        // Resolved
-	Holder       Holder        // Bound
+	Holder       Holder        // Resolved, Bound
 	Queued       bool          // Bound: the run waits in the buffer, so nothing can have happened to it
 	Err          error
 	MaybeClaimed bool

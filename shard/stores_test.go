@@ -81,7 +81,7 @@ func (s *stores) claim(r Request) ClaimReply {
 		k.waited = true
 		return ClaimReply{State: Pending, Wait: time.Duration(k.deadline-s.now) * time.Microsecond}
 	case k.state == 'r' && s.now < k.deadline && k.run != r.Observed:
-		return ClaimReply{State: Resolved, Run: k.run}
+		return ClaimReply{State: Resolved, Holder: Holder{ID: k.run}}
 	case k.state != 'f':
 		least++
 	}

@@ -193,7 +193,7 @@ func (tr *transcript) reply(verb, at string, o options) error {
 		}
 		tr.table.Claimed(tr.now, ref, ClaimReply{State: Pending, Wait: wait})
 	case "claimed resolved":
-		tr.table.Claimed(tr.now, ref, ClaimReply{State: Resolved, Run: mustID(o.values["run"])})
+		tr.table.Claimed(tr.now, ref, ClaimReply{State: Resolved, Holder: Holder{ID: mustID(o.values["run"])}})
 	case "claimed failed":
 		tr.table.Claimed(tr.now, ref, ClaimReply{Err: errStore, MaybeClaimed: o.has("maybe")})
 	case "settled created":
