@@ -70,7 +70,7 @@ func (e *Engine) open(ctx context.Context) (err error) {
 	e.shards, err = actors.Start(actors.Config{
 		Partitions: e.cfg.Partitions, Shards: e.cfg.Shards,
 		ClaimTTL: e.cfg.ClaimTTL, WaitBudget: e.cfg.WaitBudget,
-		RedisDeadline: e.cfg.RedisDeadline, SettleDeadline: 2 * e.cfg.PostgresDeadline,
+		RedisDeadline: e.cfg.RedisDeadline, SettleDeadline: e.cfg.postgresBudget(),
 		SettleSlots: max(1, e.cfg.PostgresConns/4),
 		MaxCallers:  e.cfg.MaxCallers, MaxBytes: e.cfg.MaxBytes, Logger: e.cfg.Logger,
 	}, actors.Stores{Claims: e.claims, Runs: e.runs})
@@ -175,6 +175,8 @@ func (e *Engine) Run(ctx context.Context, environment string, id run.ID) (run.Ru
 	if id.IsZero() || environment == "" {
 		return run.Run{}, run.ErrNotFound
 	}
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.postgresBudget())
+	defer cancel()
 	found, err := e.runs.Runs(ctx, environment, []run.ID{id})
 	if err != nil {
 		return run.Run{}, err
@@ -209,7 +211,9 @@ func (e *Engine) Reset(ctx context.Context, organisation, environment, task, ide
 			return run.ID{}, err
 		}
 	}
-	cut, cleared, err := e.runs.Reset(ctx, environment, hash, cut)
+	inTime, cancel := context.WithTimeout(ctx, e.cfg.postgresBudget())
+	defer cancel()
+	cut, cleared, err := e.runs.Reset(inTime, environment, hash, cut)
 	if err != nil {
 		return run.ID{}, err
 	}
@@ -245,6 +249,8 @@ func (e *Engine) Finish(ctx context.Context, environment string, id run.ID, f ru
 	if !f.Status.Valid() {
 		return run.Run{}, &run.InvalidError{Field: "status", Rule: "must be one of the run statuses"}
 	}
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.postgresBudget())
+	defer cancel()
 	return e.runs.Finish(ctx, environment, id, f)
 }
 
