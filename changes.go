@@ -23,7 +23,15 @@ func (e *Engine) Run(ctx context.Context, environment string, id run.ID) (run.Ru
 	if id.IsZero() || environment == "" {
 		return run.Run{}, run.ErrNotFound
 	}
+	ctx, cancel := e.inTime(ctx)
+	defer cancel()
 	return e.reader.Run(ctx, environment, id)
+}
+
+// inTime bounds what a caller waits for besides its own context: a server that
+// hangs keeps no statement timeout of its own.
+func (e *Engine) inTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, e.cfg.postgresBudget())
 }
 
 // Filter narrows a list of runs; see [runstore.Filter].
@@ -37,26 +45,36 @@ type Runs = fallback.Page
 
 // List reads a part of an environment's runs, the newest first, wherever they are.
 func (e *Engine) List(ctx context.Context, environment string, f Filter, p Page) (Runs, error) {
+	ctx, cancel := e.inTime(ctx)
+	defer cancel()
 	return e.reader.List(ctx, environment, f, p)
 }
 
 // Cancel cancels a run. One that has ended stays as it is and is answered so.
 func (e *Engine) Cancel(ctx context.Context, environment string, id run.ID, reason string) (run.Run, error) {
+	ctx, cancel := e.inTime(ctx)
+	defer cancel()
 	return e.reader.Cancel(ctx, environment, id, reason)
 }
 
 // AddTags adds tags to a run's set, all or none, and says how many were new.
 func (e *Engine) AddTags(ctx context.Context, environment string, id run.ID, tags []string) (run.Run, int, error) {
+	ctx, cancel := e.inTime(ctx)
+	defer cancel()
 	return e.reader.AddTags(ctx, environment, id, tags)
 }
 
 // SetMetadata replaces a run's metadata or applies operations to it.
 func (e *Engine) SetMetadata(ctx context.Context, environment string, id run.ID, c run.MetadataChange) (run.Run, error) {
+	ctx, cancel := e.inTime(ctx)
+	defer cancel()
 	return e.reader.SetMetadata(ctx, environment, id, c)
 }
 
 // Reschedule moves the delay of a DELAYED run.
 func (e *Engine) Reschedule(ctx context.Context, environment string, id run.ID, until time.Time) (run.Run, error) {
+	ctx, cancel := e.inTime(ctx)
+	defer cancel()
 	return e.reader.Reschedule(ctx, environment, id, until)
 }
 
@@ -93,7 +111,9 @@ func (e *Engine) Reset(ctx context.Context, organisation, environment, task, ide
 			return run.ID{}, err
 		}
 	}
-	cut, cleared, err := e.runs.Reset(ctx, environment, hash, cut)
+	inTime, cancel := e.inTime(ctx)
+	defer cancel()
+	cut, cleared, err := e.runs.Reset(inTime, environment, hash, cut)
 	if err != nil {
 		return run.ID{}, err
 	}

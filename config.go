@@ -43,7 +43,8 @@ type Config struct {
 	WaitBudget time.Duration
 	// RedisDeadline bounds one call to Redis. Default 250 ms.
 	RedisDeadline time.Duration
-	// PostgresDeadline bounds one statement, its retries excluded. Default 2 s.
+	// PostgresDeadline bounds one statement. A trigger, read, reset or finish, with
+	// its retries, waits for Postgres at most twice as long. Default 2 s.
 	PostgresDeadline time.Duration
 	// PostgresConns is the most connections the engine opens. Default 8.
 	PostgresConns int
@@ -168,3 +169,7 @@ func validPrefix(s string) bool {
 	}
 	return s != "" && len(s) <= 64
 }
+
+// postgresBudget is how long Postgres may take over what a caller waits for,
+// retries included. A server that hangs keeps no statement timeout of its own.
+func (c Config) postgresBudget() time.Duration { return 2 * c.PostgresDeadline }

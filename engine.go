@@ -117,6 +117,8 @@ func (e *Engine) Finish(ctx context.Context, environment string, id run.ID, f ru
 	if !f.Status.Valid() {
 		return run.Run{}, &run.InvalidError{Field: "status", Rule: "must be one of the run statuses"}
 	}
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.postgresBudget())
+	defer cancel()
 	return e.runs.Finish(ctx, environment, id, f)
 }
 

@@ -188,6 +188,44 @@ func TestRedisHangs(t *testing.T) {
 	})
 }
 
+// Postgres hangs: whoever reads, resets or finishes is refused in the time that
+// a trigger would be, not after all the tries of a database that answers.
+func TestPostgresHangs(t *testing.T) {
+	t.Parallel()
+	postgres := stacktest.PrivatePostgres(t)
+	url, prefix := stacktest.Redis(t)
+	const deadline = 500 * time.Millisecond
+	e := open(t, mollifier.Config{Redis: url, Prefix: prefix, Postgres: postgres.URL(), Migrate: true, PostgresDeadline: deadline})
+	id := trigger(t, e, order("warm")).ID()
+	if err := postgres.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	for name, call := range map[string]func() error{
+		"trigger": func() error { _, err := e.Trigger(ctx, order("k")); return err },
+		"run":     func() error { _, err := e.Run(ctx, "prod", id); return err },
+		"reset":   func() error { _, err := e.Reset(ctx, "acme", "prod", "send", "warm"); return err },
+		"finish": func() error {
+			_, err := e.Finish(ctx, "prod", id, run.Finish{Status: run.Canceled})
+			return err
+		},
+	} {
+		start := time.Now()
+		err := call()
+		// An attempt alone may take longer than this, and there would be four.
+		if took := time.Since(start); took > 2*deadline+900*time.Millisecond {
+			t.Errorf("%s: refused after %s", name, took)
+		}
+		if !errors.Is(err, run.ErrUnavailable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := postgres.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "runs are read again", func() bool { _, err := e.Run(ctx, "prod", id); return err == nil })
+}
+
 // An engine that starts while Redis is down takes triggers, and uses Redis once it is there.
 func TestStartWithoutRedis(t *testing.T) {
 	t.Parallel()

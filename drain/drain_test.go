@@ -67,6 +67,10 @@ func TestChangesDuringALease(t *testing.T) {
 		if row, _ := r.row(ids[1]); !slices.Equal(row.applied, []int64{1}) {
 			t.Errorf("applied %v", row.applied)
 		}
+		// At once, and not after the lease had run out.
+		if s := d.Stats(); s.Dirty < 4 || s.Reaped != 0 || s.Materialised != 50 {
+			t.Errorf("%+v", s)
+		}
 	})
 }
 

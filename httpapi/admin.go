@@ -47,7 +47,7 @@ func NewAdmin(cfg AdminConfig) http.Handler {
 		cfg.Now = time.Now
 	}
 	a := &admin{cfg}
-	s := newRouter(cfg.Logger, cfg.Timeout)
+	s := newRouter(cfg.Logger, cfg.Timeout, 0)
 	s.route([]operation{
 		{
 			method: http.MethodPost, path: "/admin/v1/runs/take", open: true, do: a.take,
@@ -125,7 +125,7 @@ func (a *admin) finish(ctx context.Context, c *call) (reply, error) {
 	if err != nil {
 		return reply{}, errNoRun
 	}
-	raw, err := readBody(c.Request)
+	raw, err := c.readBody()
 	if err != nil {
 		return reply{}, err
 	}

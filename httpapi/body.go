@@ -6,6 +6,10 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/e0ff5a15/mollifier/run"
 )
 
 const (
@@ -24,17 +28,48 @@ func checkLength(r *http.Request) error {
 	return nil
 }
 
+// budget bounds the bytes of bodies that are held at once. It counts what has
+// arrived, not what was announced: who announces much and sends nothing holds
+// nothing. One body alone is always within it.
+type budget struct {
+	most int64
+	held atomic.Int64
+}
+
+var errHeld = &run.RefusedError{Reason: run.ErrOverloaded, Part: "http", RetryAfter: time.Second}
+
+// meter counts a body into the budget as it is read; [call.letGo] gives back.
+type meter struct {
+	from io.Reader
+	call *call
+}
+
+// Read implements io.Reader.
+func (m meter) Read(p []byte) (int, error) {
+	n, err := m.from.Read(p)
+	m.call.held += int64(n)
+	if b := m.call.bodies; b.held.Add(int64(n)) > b.most && b.held.Load() > m.call.held {
+		return n, errHeld
+	}
+	return n, err
+}
+
+func (c *call) letGo() { c.bodies.held.Add(-c.held) }
+
 // readBody reads the whole body, whose length checkLength has accepted. Memory
-// grows with what has arrived, not with what was announced. The bytes belong
-// to the caller for good: a trigger may outlive its request.
-func readBody(r *http.Request) ([]byte, error) {
+// grows with what has arrived, and all bodies together stay within the budget
+// until their calls end. The bytes belong to the caller for good: a trigger may
+// outlive its request.
+func (c *call) readBody() ([]byte, error) {
 	var b bytes.Buffer
-	b.Grow(int(min(r.ContentLength, 64<<10)) + bytes.MinRead)
-	_, err := b.ReadFrom(http.MaxBytesReader(nil, r.Body, maxBody))
+	b.Grow(int(min(c.ContentLength, 64<<10)) + bytes.MinRead)
+	_, err := b.ReadFrom(meter{http.MaxBytesReader(nil, c.Body, maxBody), c})
 	var tooLarge *http.MaxBytesError
 	switch {
 	case err == nil:
 		return b.Bytes(), nil
+	case errors.Is(err, run.ErrOverloaded):
+		return nil, err
 	case errors.As(err, &tooLarge):
 		return nil, errTooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -36,7 +36,9 @@ type operation struct {
 // call is one request on its way through an operation.
 type call struct {
 	*http.Request
-	env tenant.Environment
+	env    tenant.Environment
+	bodies *budget
+	held   int64 // bytes of bodies, this call's part
 }
 
 // reply is a whole answer: it is built before the first byte is written, so
@@ -63,6 +65,7 @@ type router struct {
 	tenants Tenants // nil where no operation needs a credential
 	log     *slog.Logger
 	timeout time.Duration
+	bodies  budget
 }
 
 // route registers all operations, and a 404 for every other path. A known path
@@ -156,7 +159,8 @@ func (s *router) perform(r *http.Request, op *operation, id string) (re reply, e
 			re, err = reply{}, errPanic
 		}
 	}()
-	c := &call{Request: r}
+	c := &call{Request: r, bodies: &s.bodies}
+	defer c.letGo()
 	if !op.open {
 		if c.env, err = authenticate(r, s.tenants); err != nil {
 			return reply{}, err

@@ -36,6 +36,10 @@ type Config struct {
 	// Timeout bounds the work on one request, and must be below the server's
 	// WriteTimeout, or the caller gets no answer at all. Default 20 s.
 	Timeout time.Duration
+	// MaxBytes is how many bytes of request bodies may be held at once, from
+	// their arrival to their answer; over it they are refused with 503. One body
+	// alone is always taken. Default 256 MiB.
+	MaxBytes int64
 	// Now is the clock that delays are counted from and keys are shown by.
 	// Default time.Now.
 	Now func() time.Time
@@ -51,20 +55,23 @@ func New(cfg Config) http.Handler {
 		cfg.Now = time.Now
 	}
 	a := &api{cfg}
-	s := newRouter(cfg.Logger, cfg.Timeout)
+	s := newRouter(cfg.Logger, cfg.Timeout, cfg.MaxBytes)
 	s.tenants = cfg.Tenants
 	s.route(a.operations())
 	return s
 }
 
-func newRouter(logger *slog.Logger, timeout time.Duration) *router {
+func newRouter(logger *slog.Logger, timeout time.Duration, maxBytes int64) *router {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	if timeout <= 0 {
 		timeout = 20 * time.Second
 	}
-	return &router{log: logger, timeout: timeout}
+	if maxBytes <= 0 {
+		maxBytes = 256 << 20
+	}
+	return &router{log: logger, timeout: timeout, bodies: budget{most: maxBytes}}
 }
 
 // operations is the one list of public routes: the mux and the description of

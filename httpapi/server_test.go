@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +93,46 @@ func TestOversizeBodyIsDrained(t *testing.T) {
 	}
 	if res, body := readAnswer(t, c); res.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("%d %s", res.StatusCode, body)
+	}
+}
+
+// Bodies that have arrived in part are held in memory too: what goes over the
+// bound is refused, one body alone never is, and the bound is free again after.
+func TestBodiesThatArriveAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, func(c *httpapi.Config) { c.MaxBytes = 1 << 20 })
+	body := func(n int) string { return `{"payload":"` + strings.Repeat("x", n) + `"}` }
+	large := request(http.MethodPost, triggerPath, prodKey, body(2<<20))
+	pipe, rest := io.Pipe()
+	whole, err := io.ReadAll(large.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	large.Body = pipe
+	answered := make(chan *httptest.ResponseRecorder)
+	go func() { answered <- w.do(large) }()
+	// A second write is taken only after the first has been counted.
+	for _, part := range [][]byte{whole[:len(whole)-2], whole[len(whole)-2 : len(whole)-1]} {
+		if _, err := rest.Write(part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	small := func() *http.Request { return request(http.MethodPost, triggerPath, prodKey, body(10)) }
+	refused := w.refused(small(), http.StatusServiceUnavailable, "Too many triggers are waiting")
+	if refused.Header().Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	if _, err := rest.Write(whole[len(whole)-1:]); err != nil {
+		t.Fatal(err)
+	}
+	if err := rest.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if rec := <-answered; rec.Code != http.StatusOK {
+		t.Errorf("a body alone: %d %s", rec.Code, rec.Body)
+	}
+	if rec := w.do(small()); rec.Code != http.StatusOK {
+		t.Errorf("afterwards: %d %s", rec.Code, rec.Body)
 	}
 }
 

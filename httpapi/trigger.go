@@ -113,7 +113,7 @@ func (a *api) trigger(ctx context.Context, c *call) (reply, error) {
 	if err := readHeaders(c.Header, &t); err != nil {
 		return reply{}, err
 	}
-	raw, err := readBody(c.Request)
+	raw, err := c.readBody()
 	if err != nil {
 		return reply{}, err
 	}

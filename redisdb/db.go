@@ -114,6 +114,7 @@ type DB struct {
 type link struct {
 	client redis.UniversalClient
 	caps   Capabilities
+	known  sync.Map // by *Script: executed here before
 }
 
 // New checks the configuration, by the names of its fields. It does not touch

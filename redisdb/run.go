@@ -80,8 +80,9 @@ type outcome struct {
 	err    *callError
 }
 
-// Run executes the calls in one round trip, in their order on each server, and
-// returns a result for each in its place. It never waits longer than the
+// Run executes the calls in one round trip, in their order on each server (but
+// for those whose script a server has lost: they come last), and returns a result
+// for each in its place. It never waits longer than the
 // configured deadline, and not at all while the breaker is open.
 func (d *DB) Run(ctx context.Context, calls []Call) []Result {
 	if len(calls) == 0 {
@@ -90,7 +91,7 @@ func (d *DB) Run(ctx context.Context, calls []Call) []Result {
 	outcomes := make([]outcome, len(calls))
 	if l := d.link.Load(); l == nil {
 		fail(outcomes, &callError{text: "Redis is not open"})
-	} else if d.breaker.do(func() *callError { return d.attempt(ctx, l.client, calls, outcomes) }) == errRefused {
+	} else if d.breaker.do(func() *callError { return d.attempt(ctx, l, calls, outcomes) }) == errRefused {
 		fail(outcomes, errRefused)
 	}
 	results := make([]Result, len(calls))
@@ -105,28 +106,30 @@ func (d *DB) Run(ctx context.Context, calls []Call) []Result {
 }
 
 // attempt returns what the breaker is to count.
-func (d *DB) attempt(ctx context.Context, client redis.UniversalClient, calls []Call, outcomes []outcome) *callError {
+func (d *DB) attempt(ctx context.Context, l *link, calls []Call, outcomes []outcome) *callError {
 	within, cancel := context.WithTimeout(ctx, d.cfg.Deadline)
 	defer cancel()
 	all := make([]int, len(calls))
 	for i := range all {
 		all[i] = i
 	}
-	if again := d.send(within, client, calls, outcomes, all, false); len(again) > 0 {
-		d.send(within, client, calls, outcomes, again, true)
+	if again := d.send(within, l, calls, outcomes, all, false); len(again) > 0 {
+		d.send(within, l, calls, outcomes, again, true)
 	}
 	return verdict(ctx, outcomes)
 }
 
 // send executes the calls that which names, and returns those whose script the
-// server did not have. They were not executed.
-func (d *DB) send(ctx context.Context, client redis.UniversalClient, calls []Call, outcomes []outcome, which []int, whole bool) (unknown []int) {
-	pipe := client.Pipeline()
+// server did not have. They were not executed. A script that this DB has not used
+// yet goes out whole at once, so that a server which knows some of the scripts of
+// a round trip from another node does not execute those before the others.
+func (d *DB) send(ctx context.Context, l *link, calls []Call, outcomes []outcome, which []int, whole bool) (unknown []int) {
+	pipe := l.client.Pipeline()
 	cmds := make([]*redis.Cmd, len(which))
 	for n, i := range which {
 		c := &calls[i]
 		argv := make([]any, 0, 3+len(c.Keys)+len(c.Args))
-		if whole {
+		if _, known := l.known.Load(c.Script); whole || !known {
 			argv = append(argv, "eval", c.Script.text, len(c.Keys))
 		} else {
 			argv = append(argv, "evalsha", c.Script.sha, len(c.Keys))
@@ -152,6 +155,7 @@ func (d *DB) send(ctx context.Context, client redis.UniversalClient, calls []Cal
 			}
 			continue
 		}
+		l.known.Store(calls[i].Script, struct{}{})
 		values, ok := cmds[n].Val().([]any)
 		if !ok {
 			outcomes[i] = outcome{err: &callError{text: "Redis answered without an array", unknown: true}}

@@ -55,6 +55,22 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// Calls are executed in their order, also when the server knows only the script
+// of the later one, from another node.
+func TestOrderOfUnknownScripts(t *testing.T) {
+	t.Parallel()
+	d := onShared(t)
+	other := onRedis(t, d.cfg)
+	key := d.Names().Record(1, run.Hash{2})
+	get := NewScript("-- " + d.cfg.Prefix + "\nreturn { redis.call('GET', KEYS[1]) }")
+	set := NewScript("-- " + d.cfg.Prefix + "\nredis.call('SET', KEYS[1], ARGV[1]) return {}")
+	other.Run(t.Context(), []Call{{Script: get, Keys: []string{key}}})
+	r := d.Run(t.Context(), []Call{{Script: set, Keys: []string{key}, Args: []any{"x"}}, {Script: get, Keys: []string{key}}})
+	if r[0].Err != nil || r[1].Err != nil || r[1].Values[0] != "x" {
+		t.Fatalf("%+v", r)
+	}
+}
+
 func TestStrings(t *testing.T) {
 	t.Parallel()
 	if texts, ok := (Result{Values: []any{"a", "b"}}).Strings(2); !ok || texts[1] != "b" {

@@ -64,7 +64,7 @@ func newSettings() *settings {
 	fs.DurationVar(&s.engine.ClaimTTL, "claim-ttl", def.ClaimTTL, "how long a claim lives without renewal, 5s to 30s")
 	fs.DurationVar(&s.engine.WaitBudget, "wait-budget", def.WaitBudget, "how long a trigger waits for the owner of its key before it is refused with 503, at most 1m")
 	fs.IntVar(&s.engine.MaxCallers, "max-callers", def.MaxCallers, "triggers that may wait for an answer at once; more are refused with 503")
-	fs.Int64Var(&s.engine.MaxBytes, "max-bytes", def.MaxBytes, "bytes of triggers that may wait for an answer at once; more are refused with 503")
+	fs.Int64Var(&s.engine.MaxBytes, "max-bytes", def.MaxBytes, "bytes of triggers that may wait for an answer at once, and as many of requests that arrive; more are refused with 503")
 	fs.IntVar(&s.engine.PostgresConns, "postgres-conns", def.PostgresConns, "most Postgres connections that the engine opens, 4 to 1000")
 	fs.DurationVar(&s.stopTimeout, "stop-timeout", 30*time.Second, "how long a stop may take before what is left is cut off")
 	fs.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "least `level` that is logged to standard error: debug, info, warn or error")

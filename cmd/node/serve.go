@@ -147,6 +147,7 @@ func (n *node) serveFronts() {
 	n.probe = newProbe(n.engine.Ready)
 	public := httpapi.New(httpapi.Config{
 		Engine: n.engine, Tenants: n.tenants, Ready: n.probe.ready, Logger: n.log,
+		MaxBytes: n.set.engine.MaxBytes,
 	})
 	n.api.serve(httpapi.NewServer(public, httpapi.Limits{}, n.log), n.fail)
 	if n.admin != nil {
