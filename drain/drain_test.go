@@ -53,7 +53,7 @@ func TestChangesDuringALease(t *testing.T) {
 			if changes++; changes <= 3 {
 				b.patch(ids[0], run.Patch{AddTags: []string{fmt.Sprint(changes)}})
 			}
-			if changes == 3 {
+			if changes == 1 {
 				b.patch(ids[2], run.Patch{Cancel: &run.Cancellation{}})
 			}
 			return nil
@@ -66,6 +66,9 @@ func TestChangesDuringALease(t *testing.T) {
 		}
 		if row, _ := r.row(ids[1]); !slices.Equal(row.applied, []int64{1}) {
 			t.Errorf("applied %v", row.applied)
+		}
+		if row, _ := r.row(ids[2]); row.status != run.Canceled {
+			t.Errorf("the cancelled run is %s", row.status)
 		}
 		// At once, and not after the lease had run out.
 		if s := d.Stats(); s.Dirty < 4 || s.Reaped != 0 || s.Materialised != 50 {
