@@ -58,8 +58,10 @@
 // without having spent an attempt. One row is refused: that entry alone spends an
 // attempt and waits; after the last attempt a failure that its owner can see is
 // written before the entry is dropped, and the entry stays if that does not
-// succeed. An entry of a version that this build does not know is kept,
-// reported, and looked at again now and then. Redis does not answer: jittered,
+// succeed. The failure has no payload, and what the buffer does not keep of a
+// failed entry is gone with it. An entry of a version that this build does not
+// know is put aside by the buffer, reported by every sweep, and tried again when
+// a node starts. Redis does not answer: jittered,
 // growing pauses, for ever.
 //
 // # Levels
