@@ -44,6 +44,10 @@
 //     reaches the row: the run was shown as CANCELED, and is what the worker made
 //     of it. Both happened at the same time; the worker's report stands.
 //
+//   - an alias was merged, and its own entry still holds a tag or a cancellation:
+//     who reads by the alias sees it at once, who reads by the run's own name once
+//     the alias's entry has been caught up with.
+//
 // With Redis down a row is answered as it is, and a missing row is "unavailable":
 // the run may be buffered. With Postgres down the entry answers; one that is
 // materialised then shows the run as it was handed over, at most a grace ago.

@@ -118,3 +118,31 @@ func TestPatchesDoNotUndoAWorker(t *testing.T) {
 		}
 	}
 }
+
+// Metadata that an alias was given before it was merged stay its own, also while
+// its entry is still there; and a reader that meets the alias late, behind a
+// replica, still sees what lies in the entry of its run.
+func TestWhatAnAliasKeepsToItself(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *fallback.Config) { c.Replica = lagging{c.Rows.(watchedRows).hooks} })
+	env := w.env()
+	trigger := run.Trigger{IdempotencyKey: "k", Metadata: []byte(`{"of":"run"}`)}
+	first := w.accept(env, trigger)
+	first.to(settled)
+	forget(w, env, trigger)
+	alias := w.accept(env, trigger)
+	alias.to(leased)
+	if _, err := w.reader.SetMetadata(t.Context(), env, alias.id, set(`{"of":"alias"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.reader.AddTags(t.Context(), env, first.id, []string{"patched"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []stage{settled, acked, gone} {
+		alias.to(s)
+		r := read(t, w, env, alias.id)
+		if string(r.Trigger.Metadata) != `{"of":"run"}` || !slices.Equal(r.Trigger.Tags, []string{"patched"}) {
+			t.Errorf("%v: %s %v", s, r.Trigger.Metadata, r.Trigger.Tags)
+		}
+	}
+}

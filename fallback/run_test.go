@@ -121,8 +121,7 @@ func TestReadOfARunThatMoves(t *testing.T) {
 	for _, replica := range []string{"none", "fresh", "lagging"} {
 		t.Run(replica, func(t *testing.T) {
 			t.Parallel()
-			var w *world
-			w = newWorld(t, func(c *fallback.Config) {
+			w := newWorld(t, func(c *fallback.Config) {
 				switch replica {
 				case "fresh":
 					c.Replica = watchedRows{c.Rows.(watchedRows).Rows, c.Rows.(watchedRows).hooks, "rows"}
