@@ -33,13 +33,18 @@
 // buffer only after its row was committed. What each race leaves:
 //
 //   - the row appears after Postgres was asked: the entry answers, as of then.
+//
 //   - the row appears and the entry goes after Postgres was asked: the primary
 //     answers.
+//
 //   - a patch arrives after the row was read: it is laid over the row.
+//
 //   - a patch arrives and reaches the row after the row was read: the entry is
 //     materialised and has patches, so the row is read again.
+//
 //   - the same, and the entry is gone: the reader was paused for longer than an
 //     entry stays after its end; it notices, and reads the row again.
+//
 //   - a cancellation lies in the entry, and a worker finishes the run before it
 //     reaches the row: the run was shown as CANCELED, and is what the worker made
 //     of it. Both happened at the same time; the worker's report stands.
