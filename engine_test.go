@@ -195,7 +195,7 @@ func TestPostgresHangs(t *testing.T) {
 	postgres := stacktest.PrivatePostgres(t)
 	url, prefix := stacktest.Redis(t)
 	const deadline = 500 * time.Millisecond
-	e := open(t, mollifier.Config{Redis: url, Prefix: prefix, Postgres: postgres.URL(), Migrate: true, PostgresDeadline: deadline})
+	e := open(t, mollifier.Config{Redis: url, Prefix: prefix, Postgres: postgres.URL(), Migrate: true, NoDivert: true, PostgresDeadline: deadline})
 	id := trigger(t, e, order("warm")).ID()
 	if err := postgres.Pause(); err != nil {
 		t.Fatal(err)
@@ -250,7 +250,7 @@ func TestPostgresRestarts(t *testing.T) {
 	postgres := stacktest.PrivatePostgres(t)
 	url, prefix := stacktest.Redis(t)
 	e := open(t, mollifier.Config{
-		Redis: url, Prefix: prefix, Postgres: postgres.URL(), Migrate: true, PostgresDeadline: 500 * time.Millisecond,
+		Redis: url, Prefix: prefix, Postgres: postgres.URL(), Migrate: true, PostgresDeadline: 500 * time.Millisecond, NoDivert: true,
 	})
 	var (
 		mu    sync.Mutex
@@ -299,8 +299,12 @@ func TestPostgresRestarts(t *testing.T) {
 		t.Error(err)
 	}
 	waitFor(t, "Postgres answers", func() bool {
-		_, err := e.Trigger(t.Context(), order("after"))
-		return err == nil
+		r, err := e.Trigger(t.Context(), order("after"))
+		if err != nil {
+			return false
+		}
+		_, err = e.Run(t.Context(), "prod", r.ID())
+		return err == nil && r.Identity() == run.Confirmed
 	})
 	close(restarted)
 	wg.Wait()
