@@ -92,11 +92,17 @@ type GateConfig struct {
 	Off bool
 }
 
-// BufferConfig bounds each partition of the buffer; over it, triggers that
-// would be mollified are refused with run.ErrOverloaded.
+// BufferConfig bounds what is mollified and not yet drained. Over an
+// environment's share its triggers are refused with run.ErrQuota; over the whole,
+// or while the oldest entry is older than MaxAge, all that would be mollified are
+// refused with run.ErrOverloaded. Nothing that was acknowledged is ever dropped.
+// Bytes are those of the triggers; Redis needs some 700 more for each.
 type BufferConfig struct {
-	MaxEntries int   // default 1,000,000
-	MaxBytes   int64 // default 1 GiB
+	MaxEntries   int           // of one environment; default 1,000,000
+	MaxBytes     int64         // of one environment; default 1 GiB
+	TotalEntries int           // default 4,000,000
+	TotalBytes   int64         // default 4 GiB
+	MaxAge       time.Duration // default 24 h
 }
 
 // WithDefaults returns a copy with every zero optional field set.
@@ -116,6 +122,9 @@ func (c Config) WithDefaults() Config {
 	def(&c.Gate.Hold, 500*time.Millisecond)
 	def(&c.Buffer.MaxEntries, 1_000_000)
 	def(&c.Buffer.MaxBytes, 1<<30)
+	def(&c.Buffer.TotalEntries, 4_000_000)
+	def(&c.Buffer.TotalBytes, 4<<30)
+	def(&c.Buffer.MaxAge, 24*time.Hour)
 	if c.Enrolled == nil {
 		c.Enrolled = func(string) bool { return true }
 	}
@@ -152,6 +161,11 @@ func (c Config) Validate() error {
 		{"PostgresConns", c.PostgresConns >= 4 && c.PostgresConns <= 1000, "must be 4 to 1000"},
 		{"MaxCallers", c.MaxCallers >= 1, "must be at least 1"},
 		{"MaxBytes", c.MaxBytes >= run.MaxPayload, fmt.Sprintf("must be at least %d", run.MaxPayload)},
+		{"Buffer.MaxEntries", c.Buffer.MaxEntries >= 1, "must be at least 1"},
+		{"Buffer.MaxBytes", c.Buffer.MaxBytes >= run.MaxPayload, fmt.Sprintf("must be at least %d", run.MaxPayload)},
+		{"Buffer.TotalEntries", c.Buffer.TotalEntries >= c.Buffer.MaxEntries, "must be at least Buffer.MaxEntries"},
+		{"Buffer.TotalBytes", c.Buffer.TotalBytes >= c.Buffer.MaxBytes, "must be at least Buffer.MaxBytes"},
+		{"Buffer.MaxAge", c.Buffer.MaxAge >= time.Minute, "must be at least 1m"},
 	} {
 		if !rule.ok {
 			return fmt.Errorf("mollifier: Config.%s %s", rule.field, rule.limit)

@@ -32,15 +32,13 @@ type Engine struct {
 	reader *fallback.Reader
 	drain  *drain.Drainer
 	shards *actors.Shards
+	quotas *quotas
 	fsync  atomic.Bool // Redis syncs before it answers
 
 	stopLoops context.CancelFunc
 	loops     sync.WaitGroup
 	closeOnce sync.Once
 }
-
-// Stats counts what an engine has done since it started.
-type Stats = actors.Stats
 
 // New connects to both stores, checks that they are fit and that this
 // deployment's partitions agree with what they remember, and starts the
@@ -65,6 +63,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	e.stopLoops = stop
 	e.loops.Go(func() { e.listen(loops) })
 	e.loops.Go(func() { _ = e.gate.Report(loops) })
+	e.loops.Go(func() { e.quotas.watch(loops) })
 	if !e.cfg.NoDrain {
 		e.drain.Start()
 	}
@@ -138,9 +137,6 @@ func (e *Engine) Ready(ctx context.Context) error {
 	defer cancel()
 	return e.runs.Ready(ctx)
 }
-
-// Stats returns the engine's counters.
-func (e *Engine) Stats() Stats { return e.shards.Stats() }
 
 // Close refuses new triggers, answers those that wait, ends their flights,
 // finishes what is being drained and closes the stores, in that order. What is

@@ -43,13 +43,18 @@ func (e *Engine) open(ctx context.Context) error {
 	if e.drain, err = drain.New(drain.Config{Partitions: e.cfg.Partitions, Logger: e.cfg.Logger}, e.buffer, e.runs); err != nil {
 		return fmt.Errorf("mollifier: %w", err)
 	}
+	e.quotas = &quotas{
+		cfg: e.cfg.Buffer, usage: e.buffer.Usage, total: e.buffer.Total, rate: e.drain.Rate,
+		oldest: func() time.Duration { return e.drain.Levels().Total.Oldest },
+		envs:   map[string]*level{}, news: make(chan struct{}, 1),
+	}
 	e.shards, err = actors.Start(actors.Config{
 		Partitions: e.cfg.Partitions, Shards: e.cfg.Shards,
 		ClaimTTL: e.cfg.ClaimTTL, WaitBudget: e.cfg.WaitBudget,
 		RedisDeadline: e.cfg.RedisDeadline, SettleDeadline: e.cfg.PostgresDeadline,
 		SettleSlots: max(1, e.cfg.PostgresConns/4),
 		MaxCallers:  e.cfg.MaxCallers, MaxBytes: e.cfg.MaxBytes, Logger: e.cfg.Logger,
-		Divert: !e.cfg.NoDivert, Durability: e.durability, RetryAfter: e.retryAfter, Accepted: e.drain.Notify,
+		Divert: !e.cfg.NoDivert, Durability: e.durability, Admit: e.quotas.admit, Accepted: e.drain.Notify,
 	}, actors.Stores{Claims: e.claims, Runs: e.runs, Buffer: e.buffer, Gate: e.gate, Clock: e.redis})
 	return err
 }
@@ -65,7 +70,7 @@ func (e *Engine) make() (err error) {
 	if e.claims, err = claim.New(e.redis, claim.Config{TTL: e.cfg.ClaimTTL}); err != nil {
 		return fmt.Errorf("mollifier: Config.ClaimTTL: %w", err)
 	}
-	if e.buffer, err = buffer.New(e.redis, buffer.Config{MaxEntries: e.cfg.Buffer.MaxEntries, MaxBytes: e.cfg.Buffer.MaxBytes}); err != nil {
+	if e.buffer, err = buffer.New(e.redis, buffer.Config{}); err != nil {
 		return fmt.Errorf("mollifier: Config.Buffer: %w", err)
 	}
 	c := gate.Defaults()
@@ -134,24 +139,6 @@ func (e *Engine) durability() run.Durability {
 		return run.DurableRedisFsync
 	}
 	return run.DurableRedis
-}
-
-// The bounds of a Retry-After for a buffer that is full.
-const (
-	minRetryAfter     = time.Second
-	maxRetryAfter     = time.Minute
-	unknownRetryAfter = 5 * time.Second
-)
-
-// retryAfter is when the drain, at its rate of late, will have made room: the
-// time that it needs for a tenth of what is there.
-func (e *Engine) retryAfter(string) time.Duration {
-	_, rate := e.drain.Rate("")
-	if rate <= 0 {
-		return unknownRetryAfter
-	}
-	wait := time.Duration(float64(e.drain.Levels().Total.Entries) / 10 / rate * float64(time.Second))
-	return min(max(wait, minRetryAfter), maxRetryAfter)
 }
 
 // listen opens Redis, if that is still to be done, and passes wake-ups of

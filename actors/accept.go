@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/e0ff5a15/mollifier/buffer"
+	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 	"github.com/e0ff5a15/mollifier/shard"
 )
@@ -42,8 +43,39 @@ func (s *Shards) flushLooks(batch []posted) {
 	s.deliver(batch, out)
 }
 
+// fullRetryAfter is for a partition at its ceiling: the drain has to come by.
+const fullRetryAfter = 5 * time.Second
+
+// admitted answers the runs of a batch that the buffer has no room for, and
+// returns the others.
+func (s *Shards) admitted(batch []posted) []posted {
+	kept := batch[:0:0]
+	var refused []posted
+	var out []reply
+	for i := range batch {
+		snapshot := batch[i].request.Snapshot
+		err := s.cfg.Admit(snapshot.Trigger.Environment, snapshot.Trigger.Size())
+		if err == nil {
+			kept = append(kept, batch[i])
+			continue
+		}
+		refused = append(refused, batch[i])
+		out = append(out, reply{
+			verb: shard.Accept, ref: batch[i].request.Ref,
+			accept: shard.AcceptReply{State: shard.AcceptFull, Full: err},
+		})
+	}
+	if len(refused) > 0 {
+		s.deliver(refused, out)
+	}
+	return kept
+}
+
 // flushAccepts puts runs into the buffer.
 func (s *Shards) flushAccepts(batch []posted) {
+	if batch = s.admitted(batch); len(batch) == 0 {
+		return
+	}
 	s.count.acceptCalls.Add(1)
 	runs := make([]buffer.Acceptance, len(batch))
 	for i := range batch {
@@ -106,7 +138,8 @@ func (s *Shards) acceptReply(r *shard.Request, a buffer.Accepted) shard.AcceptRe
 	case buffer.Stale:
 		out.State = shard.AcceptStale
 	case buffer.Full:
-		out.State, out.Wait = shard.AcceptFull, s.cfg.RetryAfter(r.Snapshot.Trigger.Environment)
+		out.State = shard.AcceptFull
+		out.Full = &run.RefusedError{Reason: run.ErrOverloaded, Part: "buffer", RetryAfter: fullRetryAfter}
 	}
 	return out
 }

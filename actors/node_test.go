@@ -95,7 +95,7 @@ func (s stores) node(t *testing.T) *node {
 		MaxCallers: s.maxCallers, MaxBytes: 1 << 30, Logger: slog.New(slog.DiscardHandler),
 		Divert:     s.divert,
 		Durability: func() run.Durability { return run.DurableRedis },
-		RetryAfter: func(string) time.Duration { return time.Second },
+		Admit:      func(string, int) error { return nil },
 		Accepted:   func() {},
 	}, actors.Stores{Claims: n.claims, Runs: n.runs, Buffer: n.buffer, Gate: g, Clock: db})
 	if err != nil {

@@ -32,8 +32,9 @@ type Config struct {
 
 	// Durability is what a run in the buffer can be said to have survived.
 	Durability func() run.Durability
-	// RetryAfter is when an environment that the buffer has no room for may try again.
-	RetryAfter func(environment string) time.Duration
+	// Admit takes a run of so many bytes that is to be buffered into account, or
+	// says why there is no room for it: a *run.RefusedError. From memory.
+	Admit func(environment string, bytes int) error
 	// Accepted is told that runs have come into the buffer. It returns at once.
 	Accepted func()
 }

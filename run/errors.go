@@ -17,6 +17,9 @@ var (
 	ErrConflict = errors.New("conflict")
 	// ErrOverloaded: a bounded queue of this node is full. Nothing was stored. Retry later.
 	ErrOverloaded = errors.New("overloaded")
+	// ErrQuota: the environment has used up its share of the buffer. Nothing was
+	// stored. Retry later.
+	ErrQuota = errors.New("over quota")
 	// ErrUnavailable: a store that is needed for the answer did not give one.
 	// The trigger may or may not have taken effect; a retry with the same key is safe.
 	ErrUnavailable = errors.New("store unavailable")
@@ -54,7 +57,7 @@ func (e *InvalidError) Error() string { return fmt.Sprintf("%s: %s", e.Field, e.
 func (e *InvalidError) Is(target error) bool { return target == ErrInvalid }
 
 // RefusedError is a refusal that a later try may not meet: Reason is
-// [ErrOverloaded], [ErrUnavailable], [ErrClaimTimeout] or [ErrClosed].
+// [ErrOverloaded], [ErrQuota], [ErrUnavailable], [ErrClaimTimeout] or [ErrClosed].
 type RefusedError struct {
 	Reason error
 	// Part names what refused: "redis", "postgres", "claim", "shard", "engine".

@@ -136,7 +136,8 @@ type AcceptReply struct {
 	State  AcceptState
 	Holder Holder        // Accepted, AcceptHeld, AcceptBound, AcceptMet (its ID only)
 	Queued bool          // AcceptBound
-	Wait   time.Duration // AcceptWait: until the claim's deadline; AcceptFull: when to retry
+	Wait   time.Duration // AcceptWait: until the claim's deadline
+	Full   error         // AcceptFull: what the callers are told
 	Err    error
 }
 

@@ -361,8 +361,12 @@ func (t *Table[T]) AcceptAnswered(now time.Time, ref Ref, r AcceptReply) {
 	case r.State == AcceptStale:
 		f.claimed, f.maybe, f.slow = false, false, true
 		t.claim(f)
+	case f.keyed && !f.claimed && !f.slow:
+		// A repeat needs no room: the claim knows whether this is one.
+		f.slow = true
+		t.claim(f)
 	default:
-		t.fail(now, f, &run.RefusedError{Reason: run.ErrOverloaded, Part: "buffer", RetryAfter: r.Wait}, false)
+		t.fail(now, f, r.Full, false)
 	}
 }
 
