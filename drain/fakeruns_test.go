@@ -36,6 +36,15 @@ func (f *fakeRuns) Available() bool {
 	return !f.down
 }
 
+func (f *fakeRuns) Bury(context.Context, *run.Snapshot, string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.down {
+		return &run.RefusedError{Reason: run.ErrUnavailable, Part: "postgres"}
+	}
+	return nil
+}
+
 func (f *fakeRuns) Materialise(ctx context.Context, items []runstore.Materialisation) []runstore.Materialised {
 	f.mu.Lock()
 	f.calls++

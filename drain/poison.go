@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"context"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -27,13 +28,17 @@ func (d *Drainer) refused(e entry) {
 	d.fail(e)
 }
 
-// fail writes the visible failure of a run, and only then drops its entry.
+// fail keeps the exact bytes of a run among the dead letters, then writes its
+// visible failure, and only then drops its entry.
 func (d *Drainer) fail(e entry) {
 	m := e.materialisation()
 	f := failure
 	m.Failed = &f
 	began := time.Now()
-	r := d.materialise([]runstore.Materialisation{m})[0]
+	r := runstore.Materialised{Err: d.bury(&e)}
+	if r.Err == nil {
+		r = d.materialise([]runstore.Materialisation{m})[0]
+	}
 	switch {
 	case r.Err == nil && (r.Outcome == runstore.Aliased || (r.Outcome == runstore.Replayed && r.Status != run.SystemFailure)):
 		// It has a good row: its own from before, or another run's.
@@ -47,6 +52,12 @@ func (d *Drainer) fail(e entry) {
 		d.outage(r.Err, began)
 		d.giveBack([]entry{e}, d.delay(0, true), false)
 	}
+}
+
+func (d *Drainer) bury(e *entry) error {
+	ctx, cancel := context.WithTimeout(d.work, d.cfg.Deadline)
+	defer cancel()
+	return d.runs.Bury(ctx, &e.snapshot, failure.Name)
 }
 
 // failedBefore reports whether a drainer has died between the failure's row and

@@ -40,9 +40,11 @@ type Buffer interface {
 	Ends
 }
 
-// Runs is Postgres. See [runstore.Store.Materialise] and [runstore.Store.Available].
+// Runs is Postgres. See [runstore.Store.Materialise], [runstore.Store.Bury] and
+// [runstore.Store.Available].
 type Runs interface {
 	Materialise(ctx context.Context, items []runstore.Materialisation) []runstore.Materialised
+	Bury(ctx context.Context, dead *run.Snapshot, reason string) error
 	Available() bool
 }
 
