@@ -56,13 +56,12 @@
 // Postgres as a whole is not available: the drain pauses, with growing jittered
 // pauses, and then tries with one small batch. Entries go back to the front
 // without having spent an attempt. One row is refused: that entry alone spends an
-// attempt and waits; after the last attempt a failure that its owner can see is
-// written before the entry is dropped, and the entry stays if that does not
-// succeed. The failure has no payload, and what the buffer does not keep of a
-// failed entry is gone with it. An entry of a version that this build does not
-// know is put aside by the buffer, reported by every sweep, and tried again when
-// a node starts. Redis does not answer: jittered,
-// growing pauses, for ever.
+// attempt and waits; after the last attempt its exact bytes go to the dead
+// letters, a failure without payload that its owner can see is written, and only
+// then is the entry dropped; it stays if either does not succeed. An entry of a
+// version that this build does not know is put aside by the buffer, reported by
+// every sweep, and tried again when a node starts. Redis does not answer:
+// jittered, growing pauses, for ever.
 //
 // # Levels
 //
