@@ -28,6 +28,7 @@ type Worker interface {
 // AdminConfig is what the admin handler works with.
 type AdminConfig struct {
 	Worker Worker // required
+	Gate   Gate   // required
 	// Logger, Timeout and Now are as in [Config].
 	Logger  *slog.Logger
 	Timeout time.Duration
@@ -57,6 +58,15 @@ func NewAdmin(cfg AdminConfig) http.Handler {
 			method: http.MethodPost, path: "/admin/v1/environments/{env}/runs/{id}/finish", open: true, write: true, do: a.finish,
 			id: "finishRun", summary: "Report a run's status",
 			request: reflect.TypeFor[finishBody](), answer: reflect.TypeFor[workView](),
+		},
+		{
+			method: http.MethodPost, path: "/admin/v1/environments/{env}/gate", open: true, write: true, do: a.setGate,
+			id: "setGate", summary: "Override the gate for an environment, on this node",
+			request: reflect.TypeFor[gateBody](), answer: reflect.TypeFor[statusAnswer](),
+		},
+		{
+			method: http.MethodDelete, path: "/admin/v1/environments/{env}/gate", open: true, do: a.clearGate,
+			id: "clearGate", summary: "Remove the override", answer: reflect.TypeFor[statusAnswer](),
 		},
 	})
 	s.mux.HandleFunc("/debug/pprof/", pprof.Index)

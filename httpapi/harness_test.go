@@ -15,8 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/e0ff5a15/mollifier/fallback"
 	"github.com/e0ff5a15/mollifier/httpapi"
 	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/runstore"
 	"github.com/e0ff5a15/mollifier/tenant"
 )
 
@@ -52,6 +54,13 @@ type engine struct {
 	readErr  error
 	panics   any
 	block    bool // until the context ends
+
+	changes   []string
+	changeErr error
+	metadata  run.MetadataChange
+	filter    runstore.Filter
+	page      runstore.Page
+	listed    fallback.Page
 }
 
 func (e *engine) Trigger(ctx context.Context, t run.Trigger) (run.Result, error) {
@@ -80,6 +89,49 @@ func (e *engine) Run(_ context.Context, environment string, id run.ID) (run.Run,
 		return run.Run{}, run.ErrNotFound
 	}
 	return r, nil
+}
+
+func (e *engine) List(_ context.Context, environment string, f runstore.Filter, p runstore.Page) (fallback.Page, error) {
+	e.filter, e.page = f, p
+	return e.listed, e.readErr
+}
+
+func (e *engine) changed(ctx context.Context, environment string, id run.ID, what string) (run.Run, error) {
+	e.changes = append(e.changes, what)
+	if e.changeErr != nil {
+		return run.Run{}, e.changeErr
+	}
+	return e.Run(ctx, environment, id)
+}
+
+func (e *engine) Cancel(ctx context.Context, environment string, id run.ID, reason string) (run.Run, error) {
+	return e.changed(ctx, environment, id, "cancel "+reason)
+}
+
+func (e *engine) AddTags(ctx context.Context, environment string, id run.ID, tags []string) (run.Run, int, error) {
+	r, err := e.changed(ctx, environment, id, "tags "+strings.Join(tags, ","))
+	return r, len(tags), err
+}
+
+func (e *engine) SetMetadata(ctx context.Context, environment string, id run.ID, c run.MetadataChange) (run.Run, error) {
+	e.metadata = c
+	return e.changed(ctx, environment, id, "metadata of "+id.String())
+}
+
+func (e *engine) Reschedule(ctx context.Context, environment string, id run.ID, until time.Time) (run.Run, error) {
+	return e.changed(ctx, environment, id, "reschedule "+until.UTC().Format(time.RFC3339))
+}
+
+func (e *engine) Replay(ctx context.Context, environment string, id run.ID) (run.Result, error) {
+	if _, err := e.changed(ctx, environment, id, "replay"); err != nil {
+		return run.Result{}, err
+	}
+	return e.result, nil
+}
+
+func (e *engine) Reset(_ context.Context, organisation, environment, task, key string) (run.ID, error) {
+	e.changes = append(e.changes, strings.Join([]string{"reset", organisation, environment, task, key}, " "))
+	return id1, e.changeErr
 }
 
 type tenants struct{ err error }
@@ -209,7 +261,7 @@ func request(method, path, key, body string) *http.Request {
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("X-Trigger-Api-Version", "2025-07-16")
 	r.Header.Set("X-Trigger-Source", "sdk")
-	if method == http.MethodPost {
+	if method == http.MethodPost || method == http.MethodPut {
 		withLength(r)
 	}
 	return r

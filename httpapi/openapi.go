@@ -120,11 +120,30 @@ func (relatedView) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema
 // TransformSchema implements huma.SchemaTransformer: the generator leaves out
 // what an unexported type embeds.
 func (runView) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
+	return withCommon(r, s)
+}
+
+// TransformSchema implements huma.SchemaTransformer, as for a runView.
+func (listItem) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
+	return withCommon(r, s)
+}
+
+func withCommon(r huma.Registry, s *huma.Schema) *huma.Schema {
 	common := huma.SchemaFromType(r, reflect.TypeFor[relatedView]())
 	delete(s.Properties, "relatedView")
 	maps.Copy(s.Properties, common.Properties)
 	s.Required = append(s.Required, common.Required...)
 	return withoutNulls(s)
+}
+
+// TransformSchema implements huma.SchemaTransformer.
+func (listAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	return withoutNulls(s)
+}
+
+// TransformSchema implements huma.SchemaTransformer: nothing in it is required.
+func (metadataBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	return allOptional(s)
 }
 
 // TransformSchema implements huma.SchemaTransformer.

@@ -85,6 +85,8 @@ func problemOf(err error) *problem {
 		return newProblem(http.StatusRequestTimeout, "slow-body", "Request body came too slowly")
 	case errors.Is(err, errShort):
 		return newProblem(http.StatusBadRequest, "invalid", "Request body is shorter than its content-length")
+	case errors.Is(err, run.ErrQuota):
+		return quotaProblem(err)
 	case errors.Is(err, run.ErrConflict):
 		return newProblem(http.StatusConflict, "conflict", "The run's status does not allow this").with("X-Should-Retry", "false")
 	}
@@ -104,11 +106,39 @@ func invalidProblem(e *run.InvalidError) *problem {
 	return p
 }
 
+// quotaProblem is the refusal of one environment while others are served. Clients
+// of the trigger API read when to come back in milliseconds since 1970, and
+// nothing else.
+func quotaProblem(err error) *problem {
+	after := retryAfter(err)
+	return newProblem(http.StatusTooManyRequests, "over-quota", "This environment's share of the buffer is used up; nothing was stored. Retry later").
+		with("Retry-After", wholeSeconds(after)).
+		with("X-Ratelimit-Reset", strconv.FormatInt(time.Now().Add(after).UnixMilli(), 10))
+}
+
+// retryAfter is when a retry may succeed, at least a second and, lest callers
+// sleep through the end of an outage, at most ten.
+func retryAfter(err error) time.Duration {
+	var refused *run.RefusedError
+	if !errors.As(err, &refused) {
+		return time.Second
+	}
+	return min(max(refused.RetryAfter, time.Second), 10*time.Second)
+}
+
+func wholeSeconds(d time.Duration) string {
+	return strconv.FormatInt(int64(math.Ceil(d.Seconds())), 10)
+}
+
 // refusedProblem answers what a later try may not meet, and everything unknown.
 // Its texts are fixed: the cause of a refusal may name internals.
 func refusedProblem(err error) *problem {
 	name, text := "", ""
+	var refused *run.RefusedError
+	full := errors.As(err, &refused) && refused.Part == "buffer"
 	switch {
+	case full && errors.Is(err, run.ErrOverloaded):
+		name, text = "buffer-full", "The buffer is full; nothing was stored. Retry later"
 	case errors.Is(err, run.ErrOverloaded):
 		name, text = "overloaded", "Too many triggers are waiting on this node; nothing was stored. Retry"
 	case errors.Is(err, run.ErrClaimTimeout):
@@ -123,11 +153,5 @@ func refusedProblem(err error) *problem {
 	default:
 		return newProblem(http.StatusInternalServerError, "internal", "Internal error")
 	}
-	var refused *run.RefusedError
-	after := time.Duration(0)
-	if errors.As(err, &refused) {
-		after = refused.RetryAfter
-	}
-	seconds := max(1, int64(math.Ceil(after.Seconds())))
-	return newProblem(http.StatusServiceUnavailable, name, text).with("Retry-After", strconv.FormatInt(seconds, 10))
+	return newProblem(http.StatusServiceUnavailable, name, text).with("Retry-After", wholeSeconds(retryAfter(err)))
 }

@@ -88,8 +88,14 @@ func (a *api) retrieve(ctx context.Context, c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	view := viewRun(&r, a.Now())
-	if view.RelatedRuns, err = a.related(ctx, c.env.ID, &r); err != nil {
+	return a.whole(ctx, c, &r)
+}
+
+// whole answers a run with those related to it.
+func (a *api) whole(ctx context.Context, c *call, r *run.Run) (reply, error) {
+	view := viewRun(r, a.Now())
+	var err error
+	if view.RelatedRuns, err = a.related(ctx, c.env.ID, r); err != nil {
 		return reply{}, err
 	}
 	re, err := answer(view)

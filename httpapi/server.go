@@ -8,7 +8,9 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/e0ff5a15/mollifier/fallback"
 	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/runstore"
 )
 
 // Engine is what the public routes need of the engine. It is safe for
@@ -20,6 +22,20 @@ type Engine interface {
 	// Run reads a run of the environment by any of its ids. Errors:
 	// run.ErrNotFound, run.ErrUnavailable, and the context's.
 	Run(ctx context.Context, environment string, id run.ID) (run.Run, error)
+	// List reads a part of the environment's runs, the newest first.
+	List(ctx context.Context, environment string, f runstore.Filter, p runstore.Page) (fallback.Page, error)
+
+	// The changes of a run, wherever it is. Errors: as Run, run.ErrInvalid, and
+	// run.ErrConflict where the run's status does not allow the change.
+	Cancel(ctx context.Context, environment string, id run.ID, reason string) (run.Run, error)
+	AddTags(ctx context.Context, environment string, id run.ID, tags []string) (r run.Run, added int, err error)
+	SetMetadata(ctx context.Context, environment string, id run.ID, c run.MetadataChange) (run.Run, error)
+	Reschedule(ctx context.Context, environment string, id run.ID, until time.Time) (run.Run, error)
+	// Replay triggers again what a run did. Errors: those of Run and Trigger.
+	Replay(ctx context.Context, environment string, id run.ID) (run.Result, error)
+	// Reset ends the interval of an idempotency key. Errors: run.ErrInvalid,
+	// run.ErrNotFound when no run holds it, run.ErrUnavailable.
+	Reset(ctx context.Context, organisation, environment, task, idempotencyKey string) (run.ID, error)
 }
 
 // Config is what the public handler works with.
@@ -89,6 +105,38 @@ func (a *api) operations() []operation {
 			method: http.MethodGet, path: "/api/v3/runs/{runId}", do: a.retrieve,
 			id: "retrieveRun", summary: "Read a run",
 			answer: reflect.TypeFor[runView](), answerHeader: []string{headerAlias},
+		},
+		{
+			method: http.MethodGet, path: "/api/v1/runs", do: a.list,
+			id: "listRuns", summary: "List runs", answer: reflect.TypeFor[listAnswer](), answerHeader: []string{headerPartial},
+		},
+		{
+			method: http.MethodPost, path: "/api/v2/runs/{runId}/cancel", do: a.cancel,
+			id: "cancelRun", summary: "Cancel a run", answer: reflect.TypeFor[idAnswer](),
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/runs/{runId}/replay", do: a.replay,
+			id: "replayRun", summary: "Trigger again what a run did", answer: reflect.TypeFor[idAnswer](),
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/runs/{runId}/reschedule", write: true, do: a.reschedule,
+			id: "rescheduleRun", summary: "Move the delay of a run",
+			request: reflect.TypeFor[rescheduleBody](), answer: reflect.TypeFor[runView](), answerHeader: []string{headerAlias},
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/runs/{runId}/tags", write: true, do: a.addTags,
+			id: "addTags", summary: "Add tags to a run",
+			request: reflect.TypeFor[tagsBody](), answer: reflect.TypeFor[messageAnswer](),
+		},
+		{
+			method: http.MethodPut, path: "/api/v1/runs/{runId}/metadata", write: true, do: a.setMetadata,
+			id: "setMetadata", summary: "Replace or change a run's metadata",
+			request: reflect.TypeFor[metadataBody](), answer: reflect.TypeFor[metadataAnswer](),
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/idempotencyKeys/{key}/reset", write: true, do: a.resetKey,
+			id: "resetKey", summary: "End the interval of an idempotency key",
+			request: reflect.TypeFor[resetBody](), answer: reflect.TypeFor[idAnswer](),
 		},
 		{
 			method: http.MethodGet, path: "/livez", open: true, do: alive,

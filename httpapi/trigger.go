@@ -39,36 +39,36 @@ type triggerBody struct {
 
 // triggerOptions are the options of a trigger; every one may be absent.
 type triggerOptions struct {
-	PayloadType       field[string]     `json:"payloadType"`
-	PayloadSize       integer           `json:"payloadSize"`
-	IdempotencyKey    field[string]     `json:"idempotencyKey"`
-	IdempotencyKeyTTL field[string]     `json:"idempotencyKeyTTL"`
-	KeyOptions        field[keyOptions] `json:"idempotencyKeyOptions"`
-	Delay             field[string]     `json:"delay"`
-	TTL               textOrNumber      `json:"ttl"`
-	Tags              texts             `json:"tags"`
-	Metadata          jsontext.Value    `json:"metadata"`
-	MetadataType      field[string]     `json:"metadataType"`
-	Queue             field[queue]      `json:"queue"`
-	ConcurrencyKey    textOrNumber      `json:"concurrencyKey"`
-	Concurrency       field[[]string]   `json:"concurrency"`
-	Gates             field[[]gate]     `json:"gates"`
-	Machine           field[string]     `json:"machine"`
-	MaxAttempts       integer           `json:"maxAttempts"`
-	MaxDuration       number            `json:"maxDuration"`
-	Priority          number            `json:"priority"`
-	Debounce          field[debounce]   `json:"debounce"`
-	LockToVersion     field[string]     `json:"lockToVersion"`
-	DeploymentID      nullableText      `json:"externalDeploymentId"`
-	Region            field[string]     `json:"region"`
-	Test              field[bool]       `json:"test"`
-	ParentRunID       field[string]     `json:"parentRunId"`
-	ResumeParent      field[bool]       `json:"resumeParentOnCompletion"`
-	ParentBatch       field[string]     `json:"parentBatch"`
-	BulkActionID      field[string]     `json:"bulkActionId"`
-	DependentAttempt  field[string]     `json:"dependentAttempt"`
-	ParentAttempt     field[string]     `json:"parentAttempt"`
-	DependentBatch    field[string]     `json:"dependentBatch"`
+	PayloadType       field[string]      `json:"payloadType"`
+	PayloadSize       integer            `json:"payloadSize"`
+	IdempotencyKey    field[string]      `json:"idempotencyKey"`
+	IdempotencyKeyTTL field[string]      `json:"idempotencyKeyTTL"`
+	KeyOptions        field[keyOptions]  `json:"idempotencyKeyOptions"`
+	Delay             field[string]      `json:"delay"`
+	TTL               textOrNumber       `json:"ttl"`
+	Tags              texts              `json:"tags"`
+	Metadata          jsontext.Value     `json:"metadata"`
+	MetadataType      field[string]      `json:"metadataType"`
+	Queue             field[queue]       `json:"queue"`
+	ConcurrencyKey    textOrNumber       `json:"concurrencyKey"`
+	Concurrency       field[[]string]    `json:"concurrency"`
+	Gates             field[[]queueGate] `json:"gates"`
+	Machine           field[string]      `json:"machine"`
+	MaxAttempts       integer            `json:"maxAttempts"`
+	MaxDuration       number             `json:"maxDuration"`
+	Priority          number             `json:"priority"`
+	Debounce          field[debounce]    `json:"debounce"`
+	LockToVersion     field[string]      `json:"lockToVersion"`
+	DeploymentID      nullableText       `json:"externalDeploymentId"`
+	Region            field[string]      `json:"region"`
+	Test              field[bool]        `json:"test"`
+	ParentRunID       field[string]      `json:"parentRunId"`
+	ResumeParent      field[bool]        `json:"resumeParentOnCompletion"`
+	ParentBatch       field[string]      `json:"parentBatch"`
+	BulkActionID      field[string]      `json:"bulkActionId"`
+	DependentAttempt  field[string]      `json:"dependentAttempt"`
+	ParentAttempt     field[string]      `json:"parentAttempt"`
+	DependentBatch    field[string]      `json:"dependentBatch"`
 }
 
 type keyOptions struct {
@@ -80,7 +80,7 @@ type queue struct {
 	Name field[string] `json:"name"`
 }
 
-type gate struct {
+type queueGate struct {
 	Queue          field[string] `json:"queue"`
 	ConcurrencyKey field[string] `json:"concurrencyKey" required:"false"`
 }
@@ -102,6 +102,21 @@ type triggerAnswer struct {
 	CanonicalID  run.ID         `json:"canonicalId"`
 	Identity     run.Identity   `json:"identity"`
 	PayloadMatch *bool          `json:"payloadMatch,omitzero" nullable:"false"` // of a cached run only
+	Notice       *notice        `json:"notice,omitzero"`                        // of a new run in the buffer only
+}
+
+// notice tells a caller what its run waits for.
+type notice struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Docs    string `json:"docs"`
+}
+
+// queuedNotice comes with a run that was answered before Postgres has it.
+var queuedNotice = notice{
+	Code:    "mollifier.queued",
+	Message: "The run is accepted and waits in the buffer; it is written to the database shortly, under this id.",
+	Docs:    "https://github.com/e0ff5a15/mollifier/blob/main/docs/concepts.md#mollify",
 }
 
 // trigger answers POST /api/v1/tasks/{taskId}/trigger.
@@ -142,6 +157,9 @@ func (a *api) triggered(environment string, r run.Result) (reply, error) {
 	if r.Cached() {
 		match := r.PayloadMatch()
 		body.PayloadMatch = &match
+	}
+	if !r.Cached() && r.State() == run.Buffered {
+		body.Notice = &queuedNotice
 	}
 	re, err := answer(body)
 	if err != nil {

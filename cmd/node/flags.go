@@ -14,6 +14,7 @@ import (
 	"github.com/peterbourgon/ff/v3"
 
 	"github.com/e0ff5a15/mollifier"
+	"github.com/e0ff5a15/mollifier/gate"
 	"github.com/e0ff5a15/mollifier/tenant"
 )
 
@@ -46,6 +47,8 @@ type settings struct {
 	logFormat           string
 	config              string
 	engine              mollifier.Config
+	gate, algorithm     string
+	drain, divert       bool
 
 	serve *flag.FlagSet // defines every flag
 }
@@ -66,6 +69,18 @@ func newSettings() *settings {
 	fs.IntVar(&s.engine.MaxCallers, "max-callers", def.MaxCallers, "triggers that may wait for an answer at once; more are refused with 503")
 	fs.Int64Var(&s.engine.MaxBytes, "max-bytes", def.MaxBytes, "bytes of triggers that may wait for an answer at once, and as many of requests that arrive; more are refused with 503")
 	fs.IntVar(&s.engine.PostgresConns, "postgres-conns", def.PostgresConns, "most Postgres connections that the engine opens, 4 to 1000")
+	fs.StringVar(&s.gate, "gate", "on", "`mode` of the gate: on; shadow, which also counts and reports what would be mollified of organisations that are not enrolled; off, which mollifies nothing and makes no claims")
+	fs.DurationVar(&s.engine.Gate.Window, "gate-window", def.Gate.Window, "time over which an environment's triggers are counted, 1ms to 1h; the same on all nodes")
+	fs.IntVar(&s.engine.Gate.Threshold, "gate-threshold", def.Gate.Threshold, "triggers of an environment in a window, over which they are mollified, 1 to 1000000; the same on all nodes")
+	fs.DurationVar(&s.engine.Gate.Hold, "gate-hold", def.Gate.Hold, "how long an environment stays mollified after the last trigger over the threshold, 1ms to 1h; the same on all nodes")
+	fs.StringVar(&s.algorithm, "gate-algorithm", gate.FixedWindow.String(), "`way` of counting: fixed-window; or gcra, which knows no edge of windows at which twice the threshold may pass")
+	fs.IntVar(&s.engine.Buffer.MaxEntries, "buffer-entries", def.Buffer.MaxEntries, "most runs of one environment in the buffer, at least 1; more are refused with 429")
+	fs.Int64Var(&s.engine.Buffer.MaxBytes, "buffer-bytes", def.Buffer.MaxBytes, "most bytes of one environment in the buffer, at least 3145728; more are refused with 429")
+	fs.IntVar(&s.engine.Buffer.TotalEntries, "buffer-total-entries", def.Buffer.TotalEntries, "most runs in the buffer, at least -buffer-entries; more are refused with 503")
+	fs.Int64Var(&s.engine.Buffer.TotalBytes, "buffer-total-bytes", def.Buffer.TotalBytes, "most bytes in the buffer, at least -buffer-bytes; more are refused with 503")
+	fs.DurationVar(&s.engine.Buffer.MaxAge, "buffer-age", def.Buffer.MaxAge, "age of the oldest run in the buffer over which it takes no more and refuses with 503, at least 1m")
+	fs.BoolVar(&s.drain, "drain", true, "move runs from the buffer into Postgres on this node; some node has to")
+	fs.BoolVar(&s.divert, "divert", true, "take triggers into the buffer while Postgres is down, instead of refusing them")
 	fs.DurationVar(&s.stopTimeout, "stop-timeout", 30*time.Second, "how long a stop may take before what is left is cut off")
 	fs.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "least `level` that is logged to standard error: debug, info, warn or error")
 	fs.StringVar(&s.logFormat, "log-format", "text", "`form` of the log: text or json")
@@ -170,19 +185,50 @@ func (s *settings) check() error {
 	if s.stopTimeout <= 0 {
 		return usagef("-stop-timeout: must be more than 0")
 	}
+	if err := s.checkStorm(); err != nil {
+		return err
+	}
 	// A zero that was given is no request for the default, which is a library's
 	// convention; only -shards has one.
 	given := s.engine
 	engine := given.WithDefaults()
 	engine.Prefix, engine.Partitions, engine.PostgresConns = given.Prefix, given.Partitions, given.PostgresConns
 	engine.ClaimTTL, engine.WaitBudget = given.ClaimTTL, given.WaitBudget
-	engine.MaxCallers, engine.MaxBytes = given.MaxCallers, given.MaxBytes
+	engine.MaxCallers, engine.MaxBytes, engine.Buffer = given.MaxCallers, given.MaxBytes, given.Buffer
 	if s.private() {
 		engine.Redis, engine.Postgres = "private", "private"
 	}
 	if err := engine.Validate(); err != nil {
 		return usageError{flagNamed(err)}
 	}
+	return nil
+}
+
+// checkStorm settles what the gate is set to. A zero that was given is refused,
+// like every other value out of range.
+func (s *settings) checkStorm() error {
+	g := &s.engine.Gate
+	switch s.gate {
+	case "on", "shadow", "off":
+		g.Off, g.Shadow = s.gate == "off", s.gate == "shadow"
+	default:
+		return usagef("-gate: %q is none of on, shadow, off", s.gate)
+	}
+	switch s.algorithm {
+	case gate.FixedWindow.String(), gate.GCRA.String():
+		g.Smooth = s.algorithm == gate.GCRA.String()
+	default:
+		return usagef("-gate-algorithm: %q is neither %v nor %v", s.algorithm, gate.FixedWindow, gate.GCRA)
+	}
+	switch least := time.Millisecond; {
+	case g.Window < least || g.Window > time.Hour:
+		return usagef("-gate-window: must be 1ms to 1h")
+	case g.Hold < least || g.Hold > time.Hour:
+		return usagef("-gate-hold: must be 1ms to 1h")
+	case g.Threshold < 1 || g.Threshold > 1_000_000 || int64(g.Threshold) > g.Window.Microseconds():
+		return usagef("-gate-threshold: must be 1 to 1000000, and at most one for each microsecond of -gate-window")
+	}
+	s.engine.NoDrain, s.engine.NoDivert = !s.drain, !s.divert
 	return nil
 }
 
@@ -226,6 +272,8 @@ func flagNamed(err error) error {
 		"Redis": "redis", "Postgres": "postgres", "Prefix": "prefix", "Partitions": "partitions",
 		"Shards": "shards", "ClaimTTL": "claim-ttl", "WaitBudget": "wait-budget",
 		"PostgresConns": "postgres-conns", "MaxCallers": "max-callers", "MaxBytes": "max-bytes",
+		"Buffer.MaxEntries": "buffer-entries", "Buffer.MaxBytes": "buffer-bytes", "Buffer.MaxAge": "buffer-age",
+		"Buffer.TotalEntries": "buffer-total-entries", "Buffer.TotalBytes": "buffer-total-bytes",
 	} {
 		if _, after, found := strings.Cut(err.Error(), "Config."+field); found && strings.ContainsAny(after[:min(1, len(after))], " :") {
 			return fmt.Errorf("-%s: %w", name, err)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/peterbourgon/ff/v3"
+
+	"github.com/e0ff5a15/mollifier"
 )
 
 // What can be seen to be wrong is refused by its name, before anything starts.
@@ -44,6 +46,18 @@ func TestRefusedByName(t *testing.T) {
 		{"-postgres-conns", []string{"-postgres-conns", "1"}},
 		{"-max-callers", []string{"-max-callers", "0"}},
 		{"-max-bytes", []string{"-max-bytes", "1"}},
+		{"-gate:", []string{"-gate", "maybe"}},
+		{"-gate-algorithm", []string{"-gate-algorithm", "dice"}},
+		{"-gate-window", []string{"-gate-window", "0s"}},
+		{"-gate-window", []string{"-gate-window", "2h"}},
+		{"-gate-threshold", []string{"-gate-threshold", "0"}},
+		{"-gate-threshold", []string{"-gate-threshold", "5000", "-gate-window", "1ms"}},
+		{"-gate-hold", []string{"-gate-hold", "0s"}},
+		{"-buffer-entries", []string{"-buffer-entries", "0"}},
+		{"-buffer-bytes", []string{"-buffer-bytes", "0"}},
+		{"-buffer-total-entries", []string{"-buffer-total-entries", "0"}},
+		{"-buffer-total-bytes", []string{"-buffer-total-bytes", "0"}},
+		{"-buffer-age", []string{"-buffer-age", "0s"}},
 		{"-stop-timeout", []string{"-stop-timeout", "0s"}},
 		{"-log-format", []string{"-log-format", "xml"}},
 		{"log-level", []string{"-log-level", "loud"}},
@@ -133,6 +147,33 @@ func TestPrecedence(t *testing.T) {
 			t.Errorf("listen %s, claim-ttl %s, wait-budget %s, seed %v, max-callers %d",
 				s.listen, s.engine.ClaimTTL, s.engine.WaitBudget, s.seed, s.engine.MaxCallers)
 		}
+	}
+}
+
+// The flags of the storm reach the engine's configuration.
+func TestStormFlags(t *testing.T) {
+	t.Parallel()
+	s := newSettings()
+	if err := s.check(); err != nil || s.engine.Gate.Off || s.engine.Gate.Shadow || s.engine.Gate.Smooth || s.engine.NoDrain || s.engine.NoDivert {
+		t.Errorf("by default: %+v, %v", s.engine, err)
+	}
+	s = newSettings()
+	if err := s.serve.Parse([]string{
+		"-gate", "shadow", "-gate-algorithm", "gcra", "-gate-window", "1s", "-gate-threshold", "7",
+		"-gate-hold", "2s", "-buffer-entries", "9", "-drain=false", "-divert=false",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := mollifier.GateConfig{Window: time.Second, Threshold: 7, Hold: 2 * time.Second, Smooth: true, Shadow: true}
+	if err := s.check(); err != nil || s.engine.Gate != want || s.engine.Buffer.MaxEntries != 9 || !s.engine.NoDrain || !s.engine.NoDivert {
+		t.Errorf("%+v, %v", s.engine, err)
+	}
+	s = newSettings()
+	if err := s.serve.Parse([]string{"-gate", "off"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.check(); err != nil || !s.engine.Gate.Off {
+		t.Errorf("%+v, %v", s.engine.Gate, err)
 	}
 }
 

@@ -38,16 +38,35 @@ func welcome(w io.Writer, program string, data string, n devstack.Info) {
   A storm: 1,000 triggers at once of one key, and one run:
     %s
 
-  A larger one, compared with Postgres afterwards:
+  A storm without a common key: over 100 triggers in 200 ms trip the gate, and the
+  rest is mollified (count what was answered, by where its run rested):
+    %s
+
+%s  A larger one, compared with Postgres afterwards:
     %s demo -data %s
 
-`, trigger, key, n.HTTP, trigger, stormCommand(n.HTTP, key), program, quoteShell(data))
+`, trigger, key, n.HTTP, trigger, stormCommand(n.HTTP, key), tripCommand(n.HTTP, key), watchLine(n.Admin), program, quoteShell(data))
 }
 
 // stormCommand sends far over 100 triggers in 200 ms from one curl process. The
 // fragments, which are not sent, only make it repeat the request.
 func stormCommand(url, key string) string {
 	return fmt.Sprintf(`curl -Z --no-progress-meter --parallel-max 200 '%s/api/v1/tasks/storm/trigger#[1-1000]' -H 'Authorization: Bearer %s' -H 'Content-Type: application/json' -d '{"payload":"storm","options":{"idempotencyKey":"storm-1"}}' | grep -o '"id":"[^"]*"' | sort | uniq -c`, url, key)
+}
+
+// tripCommand has another key for each of its triggers, for a key belongs to its
+// task, and curl counts in URLs only.
+func tripCommand(url, key string) string {
+	return fmt.Sprintf(`curl -Z --no-progress-meter --parallel-max 200 '%s/api/v1/tasks/storm-[1-1000]/trigger' -H 'Authorization: Bearer %s' -H 'Content-Type: application/json' -d '{"payload":"storm","options":{"idempotencyKey":"storm-2"}}' | grep -o '"state":"[^"]*"' | sort | uniq -c`, url, key)
+}
+
+// watchLine shows the gate, the buffer and the drain of a node that has an admin
+// listener.
+func watchLine(admin string) string {
+	if admin == "" {
+		return ""
+	}
+	return fmt.Sprintf("  Watch the gate, the buffer and the drain:\n    curl -s %s%s\n\n", admin, statsPath)
 }
 
 // quoteShell makes a word that a shell reads as the text itself.

@@ -1,0 +1,232 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/e0ff5a15/mollifier/run"
+)
+
+// canceledByUser is the reason of a run that was cancelled over the wire.
+const canceledByUser = "Canceled by user"
+
+// idAnswer names what a change was about.
+type idAnswer struct {
+	ID string `json:"id"`
+}
+
+type messageAnswer struct {
+	Message string `json:"message"`
+}
+
+type resetBody struct {
+	Task field[string] `json:"taskIdentifier"`
+}
+
+type tagsBody struct {
+	Tags texts `json:"tags"`
+}
+
+type rescheduleBody struct {
+	Delay field[string] `json:"delay"`
+}
+
+// metadataBody replaces metadata or applies operations to it, and to that of the
+// run's parent and root.
+type metadataBody struct {
+	Metadata         jsontext.Value      `json:"metadata"`
+	MetadataType     field[string]       `json:"metadataType"`
+	Operations       []metadataOperation `json:"operations"`
+	ParentOperations []metadataOperation `json:"parentOperations"`
+	RootOperations   []metadataOperation `json:"rootOperations"`
+}
+
+type metadataOperation struct {
+	Type  field[string]  `json:"type"`
+	Key   field[string]  `json:"key" required:"false"`
+	Value jsontext.Value `json:"value" required:"false"`
+}
+
+type metadataAnswer struct {
+	Metadata jsontext.Value `json:"metadata"`
+}
+
+// runID is the run of the path. One that no run can have is not found.
+func (c *call) runID() (run.ID, error) {
+	id, err := run.ParseID(c.PathValue("runId"))
+	if err != nil {
+		return run.ID{}, errNoRun
+	}
+	return id, nil
+}
+
+// cancel answers POST /api/v2/runs/{runId}/cancel.
+func (a *api) cancel(ctx context.Context, c *call) (reply, error) {
+	id, err := c.runID()
+	if err != nil {
+		return reply{}, err
+	}
+	if _, err := a.Engine.Cancel(ctx, c.env.ID, id, canceledByUser); err != nil {
+		return reply{}, err
+	}
+	return answer(idAnswer{id.String()})
+}
+
+// replay answers POST /api/v1/runs/{runId}/replay. A body is not looked at.
+func (a *api) replay(ctx context.Context, c *call) (reply, error) {
+	id, err := c.runID()
+	if err != nil {
+		return reply{}, err
+	}
+	result, err := a.Engine.Replay(ctx, c.env.ID, id)
+	if err != nil {
+		return reply{}, err
+	}
+	return answer(idAnswer{result.ID().String()})
+}
+
+// resetKey answers POST /api/v1/idempotencyKeys/{key}/reset.
+func (a *api) resetKey(ctx context.Context, c *call) (reply, error) {
+	body, err := readJSON[resetBody](c)
+	if err != nil {
+		return reply{}, err
+	}
+	if !body.Task.set || body.Task.value == "" {
+		return reply{}, malformed("taskIdentifier", "must be a string, and not empty")
+	}
+	key := c.PathValue("key")
+	_, err = a.Engine.Reset(ctx, c.env.Organisation.ID, c.env.ID, body.Task.value, key)
+	if errors.Is(err, run.ErrNotFound) {
+		return reply{}, newProblem(http.StatusNotFound, "key-not-found", "No run holds this idempotency key").with("X-Should-Retry", "false")
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	return answer(idAnswer{key})
+}
+
+// addTags answers POST /api/v1/runs/{runId}/tags.
+func (a *api) addTags(ctx context.Context, c *call) (reply, error) {
+	id, err := c.runID()
+	if err != nil {
+		return reply{}, err
+	}
+	body, err := readJSON[tagsBody](c)
+	if err != nil {
+		return reply{}, err
+	}
+	tags := slices.DeleteFunc(body.Tags, func(tag string) bool { return strings.TrimSpace(tag) == "" })
+	_, added, err := a.Engine.AddTags(ctx, c.env.ID, id, tags)
+	if err != nil {
+		return reply{}, err
+	}
+	if added == 0 {
+		return answer(messageAnswer{"No new tags"})
+	}
+	return answer(messageAnswer{"Added " + strconv.Itoa(added) + " new tags"})
+}
+
+// reschedule answers POST /api/v1/runs/{runId}/reschedule.
+func (a *api) reschedule(ctx context.Context, c *call) (reply, error) {
+	id, err := c.runID()
+	if err != nil {
+		return reply{}, err
+	}
+	body, err := readJSON[rescheduleBody](c)
+	if err != nil {
+		return reply{}, err
+	}
+	now := a.Now()
+	until, err := parseDelay(body.Delay.value, now)
+	if err != nil {
+		return reply{}, malformed("delay", err.Error())
+	}
+	if !until.After(now) {
+		return reply{}, malformed("delay", "must be in the future")
+	}
+	r, err := a.Engine.Reschedule(ctx, c.env.ID, id, until)
+	if errors.Is(err, run.ErrConflict) {
+		return reply{}, newProblem(http.StatusBadRequest, "not-delayed", "Only a run that is DELAYED can be rescheduled")
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	return a.whole(ctx, c, &r)
+}
+
+// setMetadata answers PUT /api/v1/runs/{runId}/metadata.
+func (a *api) setMetadata(ctx context.Context, c *call) (reply, error) {
+	id, err := c.runID()
+	if err != nil {
+		return reply{}, err
+	}
+	body, err := readJSON[metadataBody](c)
+	if err != nil {
+		return reply{}, err
+	}
+	r, err := a.changeMetadata(ctx, c.env.ID, id, body.change())
+	if err != nil {
+		return reply{}, err
+	}
+	// The run's own change has been made; a relative that is gone or has ended
+	// does not undo it.
+	for _, relative := range []struct {
+		id         run.ID
+		operations []metadataOperation
+	}{{r.Trigger.ParentRun, body.ParentOperations}, {r.RootRun, body.RootOperations}} {
+		if relative.id.IsZero() || len(relative.operations) == 0 {
+			continue
+		}
+		_, err := a.Engine.SetMetadata(ctx, c.env.ID, relative.id, run.MetadataChange{Operations: operations(relative.operations)})
+		if err != nil && !errors.Is(err, run.ErrNotFound) && !errors.Is(err, run.ErrConflict) {
+			return reply{}, err
+		}
+	}
+	shown := shownMetadata(&r.Trigger)
+	if shown.Kind() != jsontext.KindBeginObject {
+		shown = jsontext.Value("{}") // clients take nothing but an object
+	}
+	return answer(metadataAnswer{shown})
+}
+
+func (a *api) changeMetadata(ctx context.Context, environment string, id run.ID, change run.MetadataChange) (run.Run, error) {
+	if change.Replace == nil && len(change.Operations) == 0 {
+		return a.Engine.Run(ctx, environment, id)
+	}
+	r, err := a.Engine.SetMetadata(ctx, environment, id, change)
+	if errors.Is(err, run.ErrConflict) {
+		return r, newProblem(http.StatusUnprocessableEntity, "run-ended", "The metadata of a run that has ended can not be changed")
+	}
+	return r, err
+}
+
+func (b *metadataBody) change() run.MetadataChange {
+	c := run.MetadataChange{Operations: operations(b.Operations)}
+	if b.Metadata != nil && c.Operations == nil {
+		c.Replace = &run.Metadata{Bytes: b.Metadata, Type: b.MetadataType.value}
+	}
+	return c
+}
+
+func operations(in []metadataOperation) (out []run.MetadataOperation) {
+	for _, o := range in {
+		out = append(out, run.MetadataOperation{Type: run.MetadataOp(o.Type.value), Key: o.Key.value, Value: o.Value})
+	}
+	return out
+}
+
+// readJSON reads and decodes a body.
+func readJSON[T any](c *call) (T, error) {
+	raw, err := c.readBody()
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return decodeBody[T](raw)
+}

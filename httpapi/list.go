@@ -1,0 +1,153 @@
+package httpapi
+
+import (
+	"context"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/e0ff5a15/mollifier/fallback"
+	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/runstore"
+)
+
+// headerPartial says that a list lacks the runs that are only in the buffer,
+// because the buffer gave no answer.
+const headerPartial = "Mollifier-Partial"
+
+const (
+	defaultPage = 25
+	maxPage     = 100
+)
+
+// listItem is a run in a list.
+type listItem struct {
+	relatedView `json:",inline"`
+	Env         environmentView `json:"env"`
+}
+
+type environmentView struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+type listAnswer struct {
+	Data       []listItem `json:"data"`
+	Pagination pagination `json:"pagination"`
+}
+
+type pagination struct {
+	Next     string `json:"next,omitzero"`
+	Previous string `json:"previous,omitzero"`
+}
+
+// list answers GET /api/v1/runs.
+func (a *api) list(ctx context.Context, c *call) (reply, error) {
+	filter, page, err := parseList(c.URL.Query(), a.Now())
+	if err != nil {
+		return reply{}, err
+	}
+	out := listAnswer{Data: []listItem{}}
+	if c.URL.Query().Get("filter[schedule]") != "" {
+		return answer(out) // no run has a schedule
+	}
+	runs, err := a.Engine.List(ctx, c.env.ID, filter, page)
+	if err != nil {
+		return reply{}, err
+	}
+	return listed(runs, environmentView{c.env.ID, c.env.Name}, a.Now())
+}
+
+func listed(runs fallback.Page, env environmentView, now time.Time) (reply, error) {
+	out := listAnswer{Data: []listItem{}}
+	for i := range runs.Runs {
+		out.Data = append(out.Data, listItem{viewRelated(&runs.Runs[i], now), env})
+	}
+	if !runs.Next.IsZero() {
+		out.Pagination.Next = runs.Next.String()
+	}
+	if !runs.Previous.IsZero() {
+		out.Pagination.Previous = runs.Previous.String()
+	}
+	re, err := answer(out)
+	if err == nil && runs.Partial {
+		re.header.Set(headerPartial, "true")
+	}
+	return re, err
+}
+
+// parseList reads the query of a list. The error names the parameter.
+func parseList(q url.Values, now time.Time) (f runstore.Filter, p runstore.Page, err error) {
+	p.Limit = defaultPage
+	if text := q.Get("page[size]"); text != "" {
+		if p.Limit, err = strconv.Atoi(text); err != nil || p.Limit < 1 || p.Limit > maxPage {
+			return f, p, malformed("page[size]", "from 1 to "+strconv.Itoa(maxPage))
+		}
+	}
+	for name, id := range map[string]*run.ID{"page[after]": &p.After, "page[before]": &p.Before} {
+		if text := q.Get(name); text != "" {
+			if *id, err = run.ParseID(text); err != nil {
+				return f, p, malformed(name, "must be a cursor of an earlier page")
+			}
+		}
+	}
+	if !p.After.IsZero() && !p.Before.IsZero() {
+		return f, p, malformed("page[before]", "must not stand beside page[after]")
+	}
+	for _, text := range listOf(q, "filter[status]") {
+		status := run.Status(text)
+		if !status.Valid() {
+			return f, p, malformed("filter[status]", "must be statuses of a run")
+		}
+		f.Statuses = append(f.Statuses, status)
+	}
+	f.Tasks, f.Versions = listOf(q, "filter[taskIdentifier]"), listOf(q, "filter[version]")
+	f.Tags, f.Regions = listOf(q, "filter[tag]"), listOf(q, "filter[region]")
+	f.Queues, f.Machines = listOf(q, "filter[queue]"), listOf(q, "filter[machine]")
+	f.Batch, f.BulkAction = q.Get("filter[batch]"), q.Get("filter[bulkAction]")
+	for _, machine := range f.Machines {
+		if !slices.Contains(run.Machines[:], machine) {
+			return f, p, malformed("filter[machine]", "one of "+strings.Join(run.Machines[:], ", "))
+		}
+	}
+	if text := q.Get("filter[isTest]"); text != "" {
+		if text != "true" && text != "false" {
+			return f, p, malformed("filter[isTest]", "must be true or false")
+		}
+		test := text == "true"
+		f.Test = &test
+	}
+	return f, p, parseWhen(q, now, &f)
+}
+
+// parseWhen reads when the listed runs were made.
+func parseWhen(q url.Values, now time.Time, f *runstore.Filter) error {
+	for name, at := range map[string]*time.Time{"filter[createdAt][from]": &f.From, "filter[createdAt][to]": &f.To} {
+		if text := q.Get(name); text != "" {
+			n, err := strconv.ParseInt(text, 10, 64)
+			if err != nil || n < 0 || n > 1<<48 {
+				return malformed(name, "must be milliseconds since 1970")
+			}
+			*at = time.UnixMilli(n)
+		}
+	}
+	if text := q.Get("filter[createdAt][period]"); text != "" {
+		d, err := parseDuration(text)
+		if err != nil {
+			return malformed("filter[createdAt][period]", err.Error())
+		}
+		f.From = now.Add(-d)
+	}
+	return nil
+}
+
+func listOf(q url.Values, name string) (out []string) {
+	for text := range strings.SplitSeq(q.Get(name), ",") {
+		if text != "" {
+			out = append(out, text)
+		}
+	}
+	return out
+}
