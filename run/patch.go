@@ -1,7 +1,6 @@
 package run
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -83,42 +82,16 @@ func (p *Patch) Append(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("run: encode patch: %w", err)
 	}
-	b = append(b, patchVersion)
-	for _, part := range [...][]byte{head, metadata} {
-		if part == nil {
-			b = binary.AppendUvarint(b, 0)
-			continue
-		}
-		b = binary.AppendUvarint(b, uint64(len(part))+1)
-		b = append(b, part...)
-	}
-	return b, nil
+	return appendRecord(b, patchVersion, head, metadata), nil
 }
 
 // DecodePatch reads what [Patch.Append] wrote. The result shares memory with b.
 // A version of a later build is [ErrUnknownVersion]; anything else that does
 // not decode is an error too, and the record must be kept.
 func DecodePatch(b []byte) (Patch, error) {
-	if len(b) == 0 {
-		return Patch{}, fmt.Errorf("run: decode patch: empty record")
-	}
-	if b[0] != patchVersion {
-		return Patch{}, fmt.Errorf("run: decode patch: version %d: %w", b[0], ErrUnknownVersion)
-	}
-	b = b[1:]
 	var parts [2][]byte
-	for i := range parts {
-		n, used := binary.Uvarint(b)
-		if used <= 0 || (n > 0 && n-1 > uint64(len(b)-used)) {
-			return Patch{}, fmt.Errorf("run: decode patch: part %d is cut short", i)
-		}
-		b = b[used:]
-		if n > 0 {
-			parts[i], b = b[:n-1:n-1], b[n-1:]
-		}
-	}
-	if len(b) != 0 {
-		return Patch{}, fmt.Errorf("run: decode patch: %d bytes after the end", len(b))
+	if err := cutRecord("patch", b, patchVersion, parts[:]); err != nil {
+		return Patch{}, err
 	}
 	var h patchHeader
 	if err := json.Unmarshal(parts[0], &h); err != nil {

@@ -1,7 +1,6 @@
 package run
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -73,42 +72,16 @@ func (s *Snapshot) Append(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("run: encode snapshot %s: %w", s.ID, err)
 	}
-	b = append(b, snapshotVersion)
-	for _, part := range [...][]byte{head, s.Trigger.Payload, s.Trigger.Metadata, s.Trigger.Context} {
-		if part == nil {
-			b = binary.AppendUvarint(b, 0)
-			continue
-		}
-		b = binary.AppendUvarint(b, uint64(len(part))+1)
-		b = append(b, part...)
-	}
-	return b, nil
+	return appendRecord(b, snapshotVersion, head, s.Trigger.Payload, s.Trigger.Metadata, s.Trigger.Context), nil
 }
 
 // DecodeSnapshot reads what [Snapshot.Append] wrote. The result shares memory
 // with b. A version of a later build is [ErrUnknownVersion]; anything else
 // that does not decode is an error too, and the record must be kept.
 func DecodeSnapshot(b []byte) (Snapshot, error) {
-	if len(b) == 0 {
-		return Snapshot{}, fmt.Errorf("run: decode snapshot: empty record")
-	}
-	if b[0] != snapshotVersion {
-		return Snapshot{}, fmt.Errorf("run: decode snapshot: version %d: %w", b[0], ErrUnknownVersion)
-	}
-	b = b[1:]
 	var parts [4][]byte
-	for i := range parts {
-		n, used := binary.Uvarint(b)
-		if used <= 0 || (n > 0 && n-1 > uint64(len(b)-used)) {
-			return Snapshot{}, fmt.Errorf("run: decode snapshot: part %d is cut short", i)
-		}
-		b = b[used:]
-		if n > 0 {
-			parts[i], b = b[:n-1:n-1], b[n-1:]
-		}
-	}
-	if len(b) != 0 {
-		return Snapshot{}, fmt.Errorf("run: decode snapshot: %d bytes after the end", len(b))
+	if err := cutRecord("snapshot", b, snapshotVersion, parts[:]); err != nil {
+		return Snapshot{}, err
 	}
 	var h header
 	if err := json.Unmarshal(parts[0], &h); err != nil {
