@@ -62,7 +62,11 @@ func (s *Store) Materialise(ctx context.Context, materialisations []Materialisat
 			items = append(items, it)
 		}
 	}
-	s.materialise(ctx, items, answers)
+	s.answer(ctx, items,
+		func(ctx context.Context, conn *pgxpool.Conn, items []item) ([]item, error) {
+			return materialiseRounds(ctx, conn, items, answers)
+		},
+		func(it item, err error) { answers[it.at] = Materialised{Err: err} })
 	return answers
 }
 
@@ -128,29 +132,6 @@ func strip(t *run.Trigger) {
 	t.BatchItem.Index = min(max(t.BatchItem.Index, 0), most)
 	t.Priority = min(max(t.Priority, -run.MaxKeyTTL), run.MaxKeyTTL)
 	t.TTL = min(max(t.TTL, 0), run.MaxKeyTTL)
-}
-
-// materialise answers the items. When some row is at fault it halves them until
-// the row is alone.
-func (s *Store) materialise(ctx context.Context, items []item, answers []Materialised) {
-	if len(items) == 0 {
-		return
-	}
-	c := s.retry(ctx, s.hot, untilDone, func(ctx context.Context, conn *pgxpool.Conn) (err error) {
-		items, err = materialiseRounds(ctx, conn, items, answers)
-		return err
-	})
-	switch {
-	case c == nil:
-	case c.verdict == poison && len(items) > 1:
-		half := len(items) / 2
-		s.materialise(ctx, items[:half], answers)
-		s.materialise(ctx, items[half:], answers)
-	default:
-		for _, it := range items {
-			answers[it.at] = Materialised{Err: outward(c)}
-		}
-	}
 }
 
 // materialiseRounds goes through insert, look, patch, merge until every item

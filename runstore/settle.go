@@ -133,7 +133,11 @@ func (s *Store) Settle(ctx context.Context, settlements []Settlement) []Settled 
 			items = append(items, it)
 		}
 	}
-	s.settle(ctx, items, answers)
+	s.answer(ctx, items,
+		func(ctx context.Context, conn *pgxpool.Conn, items []item) ([]item, error) {
+			return settleRounds(ctx, conn, items, answers)
+		},
+		func(it item, err error) { answers[it.at] = Settled{Err: err} })
 	return answers
 }
 
@@ -151,29 +155,6 @@ func (it *item) prepare() error {
 		return rejection(&cause{text: "options can not be encoded"})
 	}
 	return nil
-}
-
-// settle answers the items. When some row is at fault it halves them until
-// the row is alone.
-func (s *Store) settle(ctx context.Context, items []item, answers []Settled) {
-	if len(items) == 0 {
-		return
-	}
-	c := s.retry(ctx, s.hot, untilDone, func(ctx context.Context, conn *pgxpool.Conn) (err error) {
-		items, err = settleRounds(ctx, conn, items, answers)
-		return err
-	})
-	switch {
-	case c == nil:
-	case c.verdict == poison && len(items) > 1:
-		half := len(items) / 2
-		s.settle(ctx, items[:half], answers)
-		s.settle(ctx, items[half:], answers)
-	default:
-		for _, it := range items {
-			answers[it.at] = Settled{Err: outward(c)}
-		}
-	}
 }
 
 // settleRounds goes through insert, look, take over, until every item has its
