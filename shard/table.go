@@ -85,7 +85,9 @@ type flight[T comparable] struct {
 	observed    run.ID    // claiming: who was seen not to hold it any more
 	accepted    run.Instant
 	provisional bool
-	slow        bool   // the fast path was tried and its fence had passed
+	slow        bool   // the buffer was full, and the key is claimed to tell a repeat
+	counted     bool   // the gate has counted this passage
+	peeked      bool   // the passage began on the strength of Peek
 	diverted    bool   // one store could not take the run, the other is being asked
 	since       Moment // fast path: received before Postgres was asked
 	seen        Seen
@@ -211,7 +213,7 @@ func (t *Table[T]) Claimed(now time.Time, ref Ref, r ClaimReply) {
 		f.renewAt = now.Add(t.cfg.ClaimTTL / 3)
 		t.timed[f.Flight] = f
 		t.elect(f)
-		if t.cfg.Gate.Decide(f.leader.Snapshot) {
+		if t.decide(f) {
 			t.look(f)
 		} else {
 			t.settle(f)
@@ -239,6 +241,9 @@ func (t *Table[T]) Settled(now time.Time, ref Ref, r SettleReply) {
 	}
 	switch {
 	case r.Err == nil:
+		if r.Created && f.peeked {
+			t.count(f) // what was to be buffered went to Postgres in the end
+		}
 		t.answerAll(f, r.Holder, r.Created)
 		f.holder = r.Holder
 		if f.claimed || f.maybe {
@@ -262,8 +267,15 @@ func (t *Table[T]) Settled(now time.Time, ref Ref, r SettleReply) {
 		// Whether it is in Postgres or not, the same id may be buffered: the
 		// drain then finds it there.
 		f.unsettled = f.unsettled || r.Unknown
-		f.diverted, f.provisional, f.seen = true, true, Seen{Skipped: true}
-		t.accept(f)
+		f.diverted = true
+		if !f.keyed {
+			t.accept(f)
+			return
+		}
+		if !f.claimed {
+			t.sinceReceived(f)
+		}
+		t.look(f) // Postgres may merely be slow: who holds the key is asked all the same
 	default:
 		t.fail(now, f, r.Err, r.Unknown)
 	}
@@ -286,7 +298,10 @@ func (t *Table[T]) Checked(ref Ref, r CheckReply) {
 	f := t.current(ref, checking)
 	switch {
 	case f == nil:
-	case r.Err != nil && (f.looks < maxLooks || t.cfg.Gate.Blind()):
+	case r.Err != nil && t.cfg.Gate.Blind():
+		// What Redis said was said before some of the cohort came: it is asked again.
+		t.claim(f)
+	case r.Err != nil && f.looks < maxLooks:
 		f.looks++
 		t.check(f, f.holder, f.candidateIn)
 	case r.Err != nil:
@@ -300,7 +315,7 @@ func (t *Table[T]) Checked(ref Ref, r CheckReply) {
 		t.answerAll(f, f.holder, false)
 		t.end(f)
 	default:
-		f.observed, f.slow = f.holder.ID, true
+		f.observed = f.holder.ID
 		t.claim(f)
 	}
 }
@@ -337,33 +352,39 @@ func (t *Table[T]) AcceptAnswered(now time.Time, ref Ref, r AcceptReply) {
 	switch {
 	case r.Err != nil && !f.diverted:
 		// Whether it is in the buffer or not, the same id may be settled.
-		f.diverted, f.provisional = true, true
+		f.diverted, f.provisional, f.unsettled = true, true, true
 		f.accepted = 0
 		t.settle(f)
 	case r.Err != nil:
 		t.fail(now, f, r.Err, true)
 	case r.State == Accepted:
-		if f.keyed && !f.claimed {
-			t.cfg.Gate.Count(f.leader.Snapshot)
+		if f.keyed {
+			t.count(f)
 		}
 		t.answerAll(f, r.Holder, true)
 		t.end(f)
 	case r.State == AcceptHeld:
-		t.answerAll(f, r.Holder, false)
+		// A settle of this very run may have landed although its reply was lost.
+		t.answerAll(f, r.Holder, r.Holder.ID == f.leader.Snapshot.ID)
 		t.end(f)
 	case r.State == AcceptBound:
+		f.claimed, f.maybe = false, false
 		t.bound(f, r.Holder, r.Queued)
 	case r.State == AcceptMet:
+		f.claimed, f.maybe = false, false
 		t.check(f, r.Holder, false)
 	case r.State == AcceptWait:
 		f.claimed, f.maybe = false, false
+		if f.woken {
+			t.claim(f)
+			return
+		}
 		t.wait(now, f, r.Wait)
 	case r.State == AcceptStale:
-		f.claimed, f.maybe, f.slow = false, false, true
+		f.claimed, f.maybe = false, false
 		t.claim(f)
-	case f.keyed && !f.claimed && !f.slow:
+	case f.keyed && !f.claimed:
 		// A repeat needs no room: the claim knows whether this is one.
-		f.slow = true
 		t.claim(f)
 	default:
 		t.fail(now, f, r.Full, false)
@@ -392,7 +413,31 @@ func (t *Table[T]) check(f *flight[T], candidate Holder, buffered bool) {
 		t.end(f)
 		return
 	}
-	t.post(f, checking, Request{Verb: CheckHolder, Environment: f.leader.Snapshot.Trigger.Environment, Run: candidate.ID})
+	r := Request{Verb: CheckHolder, Environment: f.leader.Snapshot.Trigger.Environment, Run: candidate.ID}
+	if buffered {
+		// That Postgres does not know the run makes the buffer's word the answer,
+		// and that is older than who has come since: they stay late.
+		t.postAlone(f, checking, r)
+		return
+	}
+	t.post(f, checking, r)
+}
+
+// decide asks the gate, which counts a passage once, however often it claims.
+func (t *Table[T]) decide(f *flight[T]) bool {
+	if f.counted {
+		return t.cfg.Gate.Peek(f.leader.Snapshot)
+	}
+	f.counted = true
+	return t.cfg.Gate.Decide(f.leader.Snapshot)
+}
+
+// count counts a run that was created without having been decided on.
+func (t *Table[T]) count(f *flight[T]) {
+	if !f.counted {
+		f.counted = true
+		t.cfg.Gate.Count(f.leader.Snapshot)
+	}
 }
 
 func (t *Table[T]) wait(now time.Time, f *flight[T], left time.Duration) {
@@ -436,7 +481,7 @@ func (t *Table[T]) wake(f *flight[T]) {
 	switch f.state {
 	case waiting:
 		t.claim(f)
-	case claiming:
+	case claiming, accepting:
 		f.woken = true
 	}
 }
@@ -519,13 +564,15 @@ func (t *Table[T]) current(ref Ref, want state) *flight[T] {
 func (t *Table[T]) begin(f *flight[T]) {
 	f.maybe = f.maybe || f.claimed // until the claim store has said otherwise
 	f.observed, f.provisional, f.claimed, f.accepted = run.ID{}, false, false, 0
-	f.slow, f.diverted, f.looks, f.since, f.seen = false, false, 0, Moment{}, Seen{}
+	f.slow, f.diverted, f.counted, f.peeked = false, false, false, false
+	f.looks, f.since, f.seen = 0, Moment{}, Seen{}
 	switch {
 	case !f.keyed && f.claims && t.cfg.Gate.Peek(f.leader.Snapshot):
 		t.accept(f)
 	case !f.keyed || !f.claims:
 		t.settle(f)
 	case !f.maybe && t.cfg.Gate.Peek(f.leader.Snapshot) && t.sinceReceived(f):
+		f.peeked = true
 		t.look(f)
 	default:
 		t.claim(f)
@@ -567,10 +614,10 @@ func (t *Table[T]) settle(f *flight[T]) {
 }
 
 // elect makes sure of a leader whose snapshot can be written: if the leader has
-// left before its snapshot was ever posted, a caller that is still there leads
-// instead. An id, once minted, stays with its snapshot.
+// left and its snapshot was not written, a caller that is still there leads
+// instead. Once a store may have the snapshot, it stays the one of the flight.
 func (t *Table[T]) elect(f *flight[T]) {
-	if f.leader.Snapshot.ID.IsZero() && t.callers[f.leader.Ticket] != f {
+	if !f.diverted && t.callers[f.leader.Ticket] != f {
 		if len(f.cohort) > 0 {
 			f.leader = f.cohort[0]
 		} else if len(f.late) > 0 {
@@ -586,6 +633,11 @@ func (t *Table[T]) elect(f *flight[T]) {
 // answered from it.
 func (t *Table[T]) post(f *flight[T], s state, r Request) {
 	t.merge(f)
+	t.postAlone(f, s, r)
+}
+
+// postAlone makes r the request under way, but leaves the late ones late.
+func (t *Table[T]) postAlone(f *flight[T], s state, r Request) {
 	f.state, f.woken = s, false
 	f.Post++
 	t.request(f, r)
@@ -682,7 +734,7 @@ func (t *Table[T]) expire(now time.Time, f *flight[T]) {
 
 func (t *Table[T]) answerAll(f *flight[T], h Holder, created bool) {
 	identity := run.Confirmed
-	if f.provisional {
+	if f.provisional && f.keyed {
 		identity = run.Provisional
 	}
 	state, durability := run.Materialised, run.DurablePostgres

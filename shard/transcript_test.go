@@ -24,6 +24,11 @@ import (
 //	settled REF created | held run=R [payload=p] [request=q] | failed | unknown | rejected | empty
 //	checked REF holds run=R [payload=p] | cleared | failed
 //	published REF done | lost | failed
+//	claimed REF bound run=R [queued]
+//	looked REF nothing | held run=R | failed
+//	accepted REF new acc=N | held|bound|met run=R [queued] | own | wait wait=D | stale | full wait=D | failed
+//	checked REF unknown
+//	world [mollify] [blind] [fresh] [divert]     what the gate says from now on; nothing: it passes everything
 //	wake key=k | wake-all | tick +D | fail REF | fail-caller a | fail-all
 //	table
 //
@@ -52,6 +57,7 @@ func TestTranscripts(t *testing.T) {
 var (
 	errStore    = errors.New("store failed")
 	errPoison   = errors.New("snapshot refused")
+	errFull     = errors.New("buffer full")
 	errPanicked = errors.New("flight failed")
 )
 
@@ -62,6 +68,7 @@ type transcript struct {
 	runs    int
 	keys    map[run.Hash]string
 	settles map[Ref]*run.Snapshot
+	gate    *toldGate
 }
 
 func newTranscript() *transcript {
@@ -69,10 +76,11 @@ func newTranscript() *transcript {
 		now:     time.Unix(1_000_000, 0),
 		keys:    map[run.Hash]string{},
 		settles: map[Ref]*run.Snapshot{},
+		gate:    &toldGate{},
 	}
 	tr.table = NewTable[string](Config{
 		ClaimTTL: 9 * time.Second, WaitBudget: 5 * time.Second, Poll: time.Second,
-		Gate: openGate{}, NewToken: func() Token { tr.tokens++; return Token{byte(tr.tokens)} },
+		Gate: tr.gate, Durability: func() run.Durability { return run.DurableRedis }, NewToken: func() Token { tr.tokens++; return Token{byte(tr.tokens)} },
 		NewID: func(int) run.ID { tr.runs++; return mustID(fmt.Sprintf("r%d", tr.runs)) },
 	})
 	return tr
@@ -127,6 +135,10 @@ func (tr *transcript) command(d *datadriven.TestData) (out string, err error) {
 		tr.table.Leave(word)
 	case "wake":
 		tr.table.Wake(hashOf(o.values["key"], run.KindIdempotency))
+	case "world":
+		tr.gate.mollify, tr.gate.blind, tr.gate.fresh = o.has("mollify"), o.has("blind"), o.has("fresh")
+		tr.table.cfg.Divert, tr.gate.tells = o.has("divert"), true
+		return "", nil
 	case "wake-all":
 		tr.table.WakeAll()
 	case "tick":
@@ -215,9 +227,52 @@ func (tr *transcript) reply(verb, at string, o options) error {
 	case "checked holds":
 		tr.table.Checked(ref, CheckReply{Holds: true, Holder: holderOf(o)})
 	case "checked cleared":
+		tr.table.Checked(ref, CheckReply{Found: true})
+	case "checked unknown":
 		tr.table.Checked(ref, CheckReply{})
 	case "checked failed":
 		tr.table.Checked(ref, CheckReply{Err: errStore})
+	case "claimed bound":
+		h := holderOf(o)
+		h.Buffered = true
+		tr.table.Claimed(tr.now, ref, ClaimReply{State: Bound, Holder: h, Queued: o.has("queued")})
+	case "looked nothing":
+		tr.table.Looked(tr.now, ref, LookReply{})
+	case "looked held":
+		tr.table.Looked(tr.now, ref, LookReply{Seen: Seen{Found: true, Live: true, Holder: holderOf(o)}})
+	case "looked failed":
+		tr.table.Looked(tr.now, ref, LookReply{Err: errStore})
+	case "accepted new":
+		s := tr.settles[ref]
+		var acc run.Instant
+		if _, err := fmt.Sscan(o.values["acc"], &acc); err != nil {
+			return err
+		}
+		tr.table.AcceptAnswered(tr.now, ref, AcceptReply{State: Accepted, Holder: Holder{
+			ID: s.ID, AcceptedAt: acc, PayloadHash: s.PayloadHash, RequestHash: s.RequestHash, Buffered: true,
+		}})
+	case "accepted held":
+		tr.table.AcceptAnswered(tr.now, ref, AcceptReply{State: AcceptHeld, Holder: holderOf(o)})
+	case "accepted bound":
+		h := holderOf(o)
+		h.Buffered = true
+		tr.table.AcceptAnswered(tr.now, ref, AcceptReply{State: AcceptBound, Holder: h, Queued: o.has("queued")})
+	case "accepted met":
+		tr.table.AcceptAnswered(tr.now, ref, AcceptReply{State: AcceptMet, Holder: holderOf(o)})
+	case "accepted wait", "accepted full":
+		wait, err := time.ParseDuration(o.values["wait"])
+		if err != nil {
+			return err
+		}
+		state := AcceptWait
+		if what == "full" {
+			state = AcceptFull
+		}
+		tr.table.AcceptAnswered(tr.now, ref, AcceptReply{State: state, Wait: wait, Full: errFull})
+	case "accepted stale":
+		tr.table.AcceptAnswered(tr.now, ref, AcceptReply{State: AcceptStale})
+	case "accepted failed":
+		tr.table.AcceptAnswered(tr.now, ref, AcceptReply{Err: errStore})
 	case "published done":
 		tr.table.Published(ref, PublishReply{Done: true})
 	case "published lost":
@@ -256,6 +311,23 @@ func (tr *transcript) left() string {
 		case Settle:
 			tr.settles[r.Ref] = r.Snapshot
 			fmt.Fprintf(&b, " run=%s payload=%q acc=%d", r.Snapshot.ID, r.Snapshot.Trigger.Payload, r.Snapshot.AcceptedAt)
+		case Look:
+			fmt.Fprintf(&b, " in %s", r.Environment)
+		case Accept:
+			tr.settles[r.Ref] = r.Snapshot
+			fmt.Fprintf(&b, " run=%s payload=%q", r.Snapshot.ID, r.Snapshot.Trigger.Payload)
+			if r.Claimed {
+				fmt.Fprintf(&b, " t%d", r.Token[0])
+			}
+			if r.Since.At != 0 {
+				fmt.Fprintf(&b, " since=%d of %s", r.Since.At, r.Since.Epoch)
+			}
+			if r.Seen.Found {
+				fmt.Fprintf(&b, " seen=%s", r.Seen.Holder.ID)
+			}
+			if r.Seen.Skipped {
+				b.WriteString(" not-looked")
+			}
 		case CheckHolder:
 			fmt.Fprintf(&b, " run=%s in %s", r.Run, r.Environment)
 		case Publish:
@@ -271,6 +343,7 @@ func (tr *transcript) left() string {
 		}
 		b.WriteByte('\n')
 	}
+	b.WriteString(tr.gate.heard())
 	for _, a := range answers {
 		fmt.Fprintf(&b, "answer %s: %s\n", a.Ticket, told(a))
 	}
@@ -290,6 +363,9 @@ func told(a Answer[string]) string {
 	}
 	if a.Result.Identity() != run.Confirmed {
 		words = append(words, string(a.Result.Identity()))
+	}
+	if a.Result.State() == run.Buffered {
+		words = append(words, "buffered")
 	}
 	if !a.Result.PayloadMatch() {
 		words = append(words, "of another payload")
