@@ -110,20 +110,20 @@ func invalidProblem(e *run.InvalidError) *problem {
 // of the trigger API read when to come back in milliseconds since 1970, and
 // nothing else.
 func quotaProblem(err error) *problem {
-	after := retryAfter(err)
+	const longest = 10 * time.Second // or callers sleep on when there is room again
+	after := min(retryAfter(err), longest)
 	return newProblem(http.StatusTooManyRequests, "over-quota", "This environment's share of the buffer is used up; nothing was stored. Retry later").
 		with("Retry-After", wholeSeconds(after)).
 		with("X-Ratelimit-Reset", strconv.FormatInt(time.Now().Add(after).UnixMilli(), 10))
 }
 
-// retryAfter is when a retry may succeed, at least a second and, lest callers
-// sleep through the end of an outage, at most ten.
+// retryAfter is when a retry may succeed, at least a second.
 func retryAfter(err error) time.Duration {
 	var refused *run.RefusedError
 	if !errors.As(err, &refused) {
 		return time.Second
 	}
-	return min(max(refused.RetryAfter, time.Second), 10*time.Second)
+	return max(refused.RetryAfter, time.Second)
 }
 
 func wholeSeconds(d time.Duration) string {

@@ -15,21 +15,22 @@ import (
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
-	"github.com/e0ff5a15/mollifier"
 	"github.com/e0ff5a15/mollifier/cmd/node/internal/demo"
 	"github.com/e0ff5a15/mollifier/internal/devstack"
 )
 
-const demoHelp = `Sends a storm of triggers over HTTP, half of them over a few keys and half without
-keys, and then compares what was acknowledged with what is in Postgres. Refused
-tries are repeated. The exit status is 1 when the promise did not hold.
+const demoHelp = `Sends triggers over HTTP in two waves, over a few keys and without keys. Then one
+environment storms while another trickles, and random acknowledged runs are read
+all the time. What was acknowledged is compared with what is in Postgres once the
+buffer is drained. Refused tries are repeated. The exit status is 1 when the
+promise did not hold.
 
 Without flags it runs a node and stores of its own, in a temporary folder that is
 removed afterwards. -data takes the node that runs in a data folder; -url, -key
 and -postgres name any other. Variables and files are not read.`
 
 // demoTarget says which node a demo is about.
-type demoTarget struct{ data, url, key, postgres, admin string }
+type demoTarget struct{ data, url, key, stormKey, postgres, admin string }
 
 func (a *app) demoCommand() *ffcli.Command {
 	var (
@@ -40,6 +41,8 @@ func (a *app) demoCommand() *ffcli.Command {
 	fs.StringVar(&target.data, "data", "", "data `folder` of the running node to use")
 	fs.StringVar(&target.url, "url", "", "base `URL` of the running node to use, http://host:port; needs -key and -postgres")
 	fs.StringVar(&target.key, "key", "", "API `key` of the environment to trigger in")
+	fs.StringVar(&target.stormKey, "storm-key", "", "API `key` of another environment, which storms while the first one trickles; with -url, that part is left out without it")
+	fs.IntVar(&config.Storm, "storm", 20_000, "triggers of that storm, each with a key of its own, at least 1")
 	fs.StringVar(&target.postgres, "postgres", "", "`URL` of the Postgres that the node writes to, to compare with")
 	fs.StringVar(&target.admin, "admin-url", "", "base `URL` of the node's admin listener, for what it asked of its stores; optional")
 	fs.IntVar(&config.Triggers, "triggers", 10_000, "triggers with keys, and as many again without, at least 1")
@@ -117,6 +120,9 @@ func (t *demoTarget) fill(info devstack.Info) error {
 		return fmt.Errorf("-data %s: that node has no default environments; give -url, -key and -postgres", t.data)
 	}
 	t.url, t.admin, t.postgres, t.key = info.HTTP, info.Admin, info.Postgres.URL, info.Environments[0].Key
+	if len(info.Environments) > 1 {
+		t.stormKey = info.Environments[1].Key
+	}
 	return nil
 }
 
@@ -163,7 +169,7 @@ func (a *app) demoNode(ctx context.Context) (info devstack.Info, stop func() err
 }
 
 func runDemo(ctx context.Context, t demoTarget, config demo.Config) (*demo.Report, error) {
-	config.URL, config.Key, config.Postgres = t.url, t.key, t.postgres
+	config.URL, config.Key, config.StormKey, config.Postgres = t.url, t.key, t.stormKey, t.postgres
 	if t.admin != "" {
 		config.Work = func(ctx context.Context) (demo.Work, error) { return readWork(ctx, t.admin) }
 	}
@@ -184,12 +190,12 @@ func readWork(ctx context.Context, admin string) (demo.Work, error) {
 	if resp.StatusCode != http.StatusOK {
 		return demo.Work{}, fmt.Errorf("status %d", resp.StatusCode)
 	}
-	var s mollifier.Stats
+	var s stats
 	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
 		return demo.Work{}, err
 	}
 	return demo.Work{
-		Claims: int64(s.Claims), RedisCalls: int64(s.RedisCalls), PostgresCalls: int64(s.SettleCalls + s.CheckCalls),
+		Claims: int64(s.Claims), RedisCalls: int64(s.RedisCalls + s.AcceptCalls), PostgresCalls: int64(s.SettleCalls+s.CheckCalls+s.LookCalls) + s.Drain.Batches,
 	}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -19,8 +20,8 @@ type row struct {
 
 const kindRun, kindAlias = 0, 1
 
-// readRows reads all ids of a task. The error never names the address.
-func readRows(ctx context.Context, postgres, task string) (map[string]row, error) {
+// connect never names the address in its error.
+func connect(ctx context.Context, postgres string) (*pgx.Conn, error) {
 	config, err := pgx.ParseConfig(postgres)
 	if err != nil {
 		return nil, errors.New("the Postgres URL can not be read")
@@ -29,7 +30,61 @@ func readRows(ctx context.Context, postgres, task string) (map[string]row, error
 	if err != nil {
 		return nil, errors.New("can not reach Postgres to check the promise")
 	}
+	return conn, nil
+}
+
+const (
+	// drainTime is how long what was acknowledged may take to reach Postgres.
+	drainTime = time.Minute
+	lookEvery = 100 * time.Millisecond
+)
+
+// drainedRows reads all ids of a storm's task, once as many are there as were
+// acknowledged, or drainTime has passed.
+func drainedRows(ctx context.Context, postgres string, s *storm) (map[string]row, error) {
+	conn, err := connect(ctx, postgres)
+	if err != nil {
+		return nil, err
+	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	if err := awaitRows(ctx, conn, s); err != nil {
+		return nil, err
+	}
+	return readRows(ctx, conn, s.task)
+}
+
+func awaitRows(ctx context.Context, conn *pgx.Conn, s *storm) error {
+	want := map[string]bool{}
+	for _, a := range s.acks {
+		if a.err == nil {
+			want[a.id] = true
+		}
+	}
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for giveUp := time.Now().Add(drainTime); time.Now().Before(giveUp); {
+		n, err := countRows(ctx, conn, s.task)
+		if err != nil || n >= len(want) {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil // the comparison says what is missing
+}
+
+func countRows(ctx context.Context, conn *pgx.Conn, tasks ...string) (n int, err error) {
+	if err = conn.QueryRow(ctx, `select count(*) from runs where task = any($1) and kind in (0, 1)`, tasks).Scan(&n); err != nil {
+		err = fmt.Errorf("count the runs: %w", err)
+	}
+	return n, err
+}
+
+// readRows reads all ids of a task.
+func readRows(ctx context.Context, conn *pgx.Conn, task string) (map[string]row, error) {
 	found, err := conn.Query(ctx, `
 		select id, kind, coalesce(alias_of, ''), coalesce(idempotency_key, '')
 		from runs where task = $1 and kind in (0, 1)`, task)

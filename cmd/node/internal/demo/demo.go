@@ -20,6 +20,11 @@ type Config struct {
 	Keys        int // 1 to Triggers
 	Connections int // how many triggers are under way at once: at least 1
 
+	// StormKey is the API key of another environment, which storms while the
+	// first one trickles. Empty leaves that part out.
+	StormKey string
+	Storm    int // triggers of the storm: at least 1
+
 	// Work reads what the node has asked of its stores so far. Nil leaves that
 	// out of the report.
 	Work func(context.Context) (Work, error)
@@ -37,6 +42,8 @@ func (c Config) Validate() error {
 		return errors.New("keys: must be 1 to the number of triggers")
 	case c.Connections < 1:
 		return errors.New("connections: must be at least 1")
+	case c.StormKey != "" && c.Storm < 1:
+		return errors.New("storm: must be at least 1")
 	}
 	return nil
 }
@@ -67,6 +74,13 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		}
 		report.Waves = append(report.Waves, wave)
 	}
+	if c.StormKey == "" {
+		return report, nil
+	}
+	var err error
+	if report.Tenants, err = c.tenants(ctx, name); err != nil {
+		return nil, fmt.Errorf("demo: %w", err)
+	}
 	return report, nil
 }
 
@@ -86,7 +100,7 @@ func (c Config) wave(ctx context.Context, title string, s *storm) (Wave, error) 
 	if err != nil {
 		return Wave{}, err
 	}
-	rows, err := readRows(ctx, c.Postgres, s.task)
+	rows, err := drainedRows(ctx, c.Postgres, s)
 	if err != nil {
 		return Wave{}, err
 	}

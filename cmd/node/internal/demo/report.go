@@ -35,7 +35,10 @@ func (w Work) since(before Work) Work {
 }
 
 // Report is the outcome of a demo.
-type Report struct{ Waves []Wave }
+type Report struct {
+	Waves   []Wave
+	Tenants *Tenants // nil if that part was left out
+}
 
 // Held reports whether the promise held for every trigger.
 func (r *Report) Held() bool {
@@ -44,7 +47,7 @@ func (r *Report) Held() bool {
 			return false
 		}
 	}
-	return true
+	return r.Tenants == nil || len(r.Tenants.Broken) == 0
 }
 
 // maxBroken is how many deviations a report spells out.
@@ -85,21 +88,33 @@ func (r *Report) Print(out io.Writer) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	if r.Tenants != nil {
+		if err := r.Tenants.print(out); err != nil {
+			return err
+		}
+	}
 	if r.Held() {
 		_, err := fmt.Fprintln(out, "\nThe promise held: one run for each key, every answer in Postgres.")
 		return err
 	}
 	fmt.Fprintln(out, "\nTHE PROMISE WAS BROKEN:")
 	for _, wave := range r.Waves {
-		for i, b := range wave.Broken {
-			if i == maxBroken {
-				fmt.Fprintf(out, "  (%s) and %d more\n", wave.Title, len(wave.Broken)-i)
-				break
-			}
-			fmt.Fprintf(out, "  (%s) %s\n", wave.Title, b)
-		}
+		printBroken(out, wave.Title, wave.Broken)
+	}
+	if r.Tenants != nil {
+		printBroken(out, "two tenants", r.Tenants.Broken)
 	}
 	return nil
+}
+
+func printBroken(out io.Writer, title string, broken []string) {
+	for i, b := range broken {
+		if i == maxBroken {
+			fmt.Fprintf(out, "  (%s) and %d more\n", title, len(broken)-i)
+			break
+		}
+		fmt.Fprintf(out, "  (%s) %s\n", title, b)
+	}
 }
 
 func milliseconds(d time.Duration) string {

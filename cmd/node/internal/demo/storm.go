@@ -32,7 +32,9 @@ const (
 type ack struct {
 	id     string // empty: never acknowledged
 	cached bool
-	err    error // why not
+	queued bool      // it was in the buffer when it was acknowledged
+	at     time.Time // when it was
+	err    error     // why not
 }
 
 // storm is one wave of triggers of one task.
@@ -41,6 +43,7 @@ type storm struct {
 	task        string
 	keys        []string // one idempotency key for each trigger; empty for none
 	connections int
+	onAck       func(ack) // called by many goroutines; nil for none
 
 	acks    []ack
 	retries atomic.Int64
@@ -77,6 +80,9 @@ func (s *storm) run(ctx context.Context) {
 					// An impossible latency can only be one that is too long.
 					_ = own.RecordValue(min(time.Since(began), maxLatency).Microseconds())
 					s.done.Add(1)
+					if s.onAck != nil {
+						s.onAck(s.acks[i])
+					}
 				}
 			}
 			merge.Lock()
@@ -145,7 +151,7 @@ func try(ctx context.Context, client *http.Client, target, key, requestKey strin
 	switch {
 	case err != nil:
 		return ack{err: err}, 50 * time.Millisecond
-	case resp.StatusCode == http.StatusServiceUnavailable:
+	case resp.StatusCode == http.StatusServiceUnavailable, resp.StatusCode == http.StatusTooManyRequests:
 		return ack{err: fmt.Errorf("status %d", resp.StatusCode)}, retryAfter(resp.Header)
 	case resp.StatusCode != http.StatusOK:
 		return ack{err: fmt.Errorf("status %d: %.200s", resp.StatusCode, text)}, -1
@@ -153,6 +159,7 @@ func try(ctx context.Context, client *http.Client, target, key, requestKey strin
 	var answer struct {
 		ID       string `json:"id"`
 		IsCached bool   `json:"isCached"`
+		State    string `json:"state"`
 	}
 	if err := json.Unmarshal(text, &answer); err != nil {
 		return ack{err: err}, -1
@@ -160,7 +167,7 @@ func try(ctx context.Context, client *http.Client, target, key, requestKey strin
 	if answer.ID == "" {
 		return ack{err: errors.New("acknowledged without a run id")}, -1
 	}
-	return ack{id: answer.ID, cached: answer.IsCached}, 0
+	return ack{id: answer.ID, cached: answer.IsCached, queued: answer.State == "buffered", at: time.Now()}, 0
 }
 
 // retryAfter is what the node asks for, within bounds, and spread so that refused
