@@ -17,10 +17,12 @@ func TestBurstCost(t *testing.T) {
 		w := &world{
 			T: t, stores: newStores(claimTTL),
 			owners: map[*run.Snapshot]*client{}, settled: map[run.ID]bool{}, flightOf: map[Token][2]uint64{},
-			fresh: map[run.ID][]*client{}, posted: map[sentKey]*sent{}, wakesTo: make([][]run.Hash, 1),
+			fresh: map[run.ID][]*client{}, told: map[run.ID]bool{}, posted: map[sentKey]*sent{}, wakesTo: make([][]run.Hash, 1),
 		}
+		w.gate = randomGate{w: w, counted: map[*run.Snapshot]int{}, mollify: rapid.Bool().Draw(t, "mollify")}
 		w.nodes = []*Table[int]{NewTable[int](Config{
-			ClaimTTL: claimTTL, WaitBudget: waitBudget, Poll: poll, Gate: openGate{}, NewToken: w.token, NewID: w.id,
+			ClaimTTL: claimTTL, WaitBudget: waitBudget, Poll: poll, Gate: &w.gate, NewToken: w.token, NewID: w.id,
+			Durability: func() run.Durability { return run.DurableRedis },
 		})}
 		for i := range n {
 			if i == before {

@@ -11,19 +11,40 @@
 // The first caller leads the flight: its snapshot is what may be created. The
 // states, and the request that each has under way:
 //
-//	      ┌────────────── not held any more: claim again, replacing ──────────┐
-//	      ▼                                                                   │
-//	  claiming ──resolved to a run──────────────────────────────────────▶ checking ──held──▶ answer
-//	   │  │  ▲
-//	   │  │  └─ woken, polled or past its deadline ── waiting (nothing under way)
-//	   │  └──── pending, somebody else's ────────────▶
-//	   │claimed, or the claim store can not be asked
-//	   ▼
-//	settling ──created, or held by a run──▶ answer, then publishing ──▶ answer, or the next flight
+//	    ┌───────────── not held any more: claim again, replacing ────────────┐
+//	    ▼                                                                    │
+//	claiming ──resolved, or bound to a leased run──▶ checking ───────────────┤
+//	 │ │ │ ▲ ╲                                        ▲  │                   ▼
+//	 │ │ │ │  ╲─bound to a queued run──▶ answer       │  └─held, or still─▶ answer
+//	 │ │ │ └─ woken, polled, late ── waiting          │    in the buffer
+//	 │ │ └─── pending, somebody else's ──▶ ▲          │
+//	 │ │                                   │          │
+//	 │ └ours, mollified ──▶ looking ──▶ accepting ────┘ met, or bound to a leased run
+//	 │                      ▲    ▲         │ │  ▲
+//	 │    no claim: Peek ───┘    │         │ │  └ blind: no look
+//	 │                           │         │ └──accepted, held, bound to a queued run──▶ answer
+//	 │ours, passed, or           │failed   │its reply was lost: the same id
+//	 │nobody to ask              │         ▼
+//	 └─────────────────────────▶ settling ──created, or held──▶ answer, then publishing ──▶ answer,
+//	                                                                          or the next flight
 //
-// Keys that make no claim (their organisation is not enrolled) start in
-// settling and end with its answer. A trigger without a key is a flight of its
-// own that only settles.
+// From accepting a flight also goes back to claiming (the fence has passed, or
+// the buffer is full and the key was not claimed) and to waiting (another node's
+// claim). Keys that make no claim (their organisation is not enrolled) start in
+// settling and end with its answer; they never see the buffer. A trigger without
+// a key is a flight of its own that only settles or only accepts, or does the one
+// because the other failed.
+//
+// # The gate
+//
+// The gate decides when the claim is ours, and it counts then: once for a
+// passage, however often it claims. If it says beforehand (Peek, which counts
+// nothing) that the key would be mollified, the flight makes no claim at all: it
+// looks into Postgres and accepts, fenced by an instant of Redis's clock that was
+// received before the look. If the fence has passed, it claims after all. Without
+// such an instant, or while a claim of our own may stand, it claims at once. What
+// was created without a decision is counted when it has been created. What is
+// created while the claim store can not be asked is not counted.
 //
 // # Who is answered from what
 //
@@ -32,32 +53,60 @@
 // the cohort (arrived before the request under way was posted) and the late.
 // Posting the next request makes the late part of the cohort; an answer goes to
 // the cohort alone; whoever is left when the flight ends starts the next one.
-// Three replies are answers, each true at an instant between the post and the
+// These replies are answers, each true at an instant between the post and the
 // reply:
 //
-//   - settled: the run was the live holder of the key's slot at commit;
+//   - settled: the run was the live holder of the key's slot at commit. If the
+//     snapshot had been sent to a store before, and the reply was lost, the run
+//     may have been created then and be over: that is an answer to its own
+//     caller, and everybody else goes on;
 //   - checked: the run was still the holder when Postgres read it;
 //   - published: the claim was still ours, hence no reset came between the
 //     settle and the publish. (A run that its worker fails in that instant may
 //     still be answered to a caller that came in that instant.) It is no answer
-//     once the reply to a claim with this token was lost: that claim may have
-//     landed after the reset.
+//     once the reply to a claim with this token was lost, for that claim may have
+//     landed after the reset, nor after a settle that may be a repeat;
+//   - accepted: the run is in the buffer and the key is bound to it;
+//   - held: Redis found no reset and no later run since Postgres was looked into,
+//     and the holder's interval not over. (The same exception as for published.)
+//   - bound to a queued run: nothing can have happened to it, since nobody has
+//     taken it out of the buffer. A leased one is checked. That Postgres does not
+//     know it shows that it held the key when the buffer was asked, which is an
+//     answer only to those who had come by then; so this check alone leaves the
+//     late late.
 //
 // So per key the answers are linearizable with resets and expiries, a burst
 // that arrives while its claim and settle are under way costs three store calls
-// (claim, settle, publish), and exactly one answered caller is told that the
-// run is new: the one whose snapshot was created.
+// (claim, settle, publish; mollified: look and accept, and a claim before them
+// unless Peek said so), and exactly one answered caller is told that the run is
+// new: the one whose snapshot was created.
+//
+// # When a store is gone
+//
+// The claim store unreachable: the flight settles without a claim, and its
+// answers are provisional; Postgres's slot decides.
+//
+// Postgres known to be unreachable (Blind): nobody looks or checks. What Redis
+// says of the key is the answer, and it is provisional. A look or a check that
+// fails while Postgres is said to be there is repeated a few times, and refused
+// then: that Postgres is slow is no reason to buffer a run whose key it may hold.
+//
+// What one store can not take, the other is asked for once, under the same id: a
+// failed settle becomes a look and an accept (if diversion is on), a lost accept
+// becomes a settle. Whichever of the two writes lands, or both, it is one run:
+// the drain finds it in Postgres by its id. From the second write on the snapshot
+// stays the flight's, even if its caller leaves. If both fail, the cohort has the
+// error.
 //
 // # What a lost reply or a dead node leaves
 //
-// The claim store unreachable: the flight settles without a claim, and its
-// answers are provisional; Postgres's slot decides. A settle that is refused for
-// its own snapshot's sake costs its leader the error and the next caller leads.
-// A settle whose outcome is unknown fails the cohort with a retryable error and
+// A settle that is refused for its own snapshot's sake costs its leader the error
+// and the next caller leads. A write whose outcome is unknown, and that the other
+// store could not make good, fails the cohort with a retryable error and
 // never releases the claim, because the write may still land: the flight's token
 // is kept until the claim has run out, so that a retry on this node re-enters
 // its own claim instead of waiting for itself. So it is when nobody knows
 // whether a run was published. A node that dies leaves a claim
-// that expires, and at most a committed run that nobody was told of: the next
-// trigger of the key finds it in the slot.
+// that expires, and at most a committed or buffered run that nobody was told of:
+// the next trigger of the key finds it in the slot, or bound.
 package shard

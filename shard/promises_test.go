@@ -15,8 +15,8 @@ func (w *world) leads(s *sent) {
 	if s.owner.answered > 0 {
 		w.Fatalf("the snapshot of caller %d is settled after its answer", s.owner.Ticket)
 	}
-	if !s.owner.left {
-		return
+	if !s.owner.left || w.unsure[s.snapshot.ID] {
+		return // what a store may have stays the flight's
 	}
 	for _, f := range w.nodes[s.node].callers {
 		if f.Flight == s.Ref.Flight {
@@ -35,6 +35,7 @@ func (w *world) answer(node int, cause *sent, a Answer[int]) {
 	case c.node != node:
 		w.Fatalf("caller %d answered by another node", a.Ticket)
 	case a.Err != nil:
+		w.strayed = true
 		return
 	case cause == nil:
 		w.Fatalf("caller %d answered without a reply", a.Ticket)
@@ -45,8 +46,11 @@ func (w *world) answer(node int, cause *sent, a Answer[int]) {
 	if m == nil || m.hash != c.Snapshot.Hash {
 		w.Fatalf("caller %d answered %s, which is not of its key", a.Ticket, a.Result.ID())
 	}
-	w.live(c, cause, m)
+	w.told[m.ID] = true
 	w.identity(cause, a.Result)
+	if !w.faults || a.Result.Identity() == run.Confirmed {
+		w.live(c, cause, m)
+	}
 	if !a.Result.Cached() {
 		w.fresh[m.ID] = append(w.fresh[m.ID], c)
 	}
@@ -65,8 +69,14 @@ func (w *world) live(c *client, cause *sent, m *modelRun) {
 		return
 	}
 	ended := m.ended
-	if cause.Verb == Publish {
-		// The instant between a settle and its publish: only a completed reset counts.
+	switch {
+	case m.both:
+		// Settled and buffered, since a reply was lost: it may end in Postgres
+		// while the buffer does not know.
+		return
+	case cause.Verb == Publish, cause.Verb == Accept && cause.accept.State == AcceptHeld:
+		// The instant between what Postgres said and what Redis said: only a
+		// completed reset counts.
 		ended = m.reset
 	}
 	if ended != 0 && ended < c.arrived {
@@ -77,6 +87,18 @@ func (w *world) live(c *client, cause *sent, m *modelRun) {
 
 // identity: provisional if and only if the claim store was not asked.
 func (w *world) identity(cause *sent, r run.Result) {
+	switch {
+	case cause.Verb == Accept && cause.Seen.Skipped && cause.owner.key != 0:
+		if r.Identity() != run.Provisional {
+			w.Fatalf("flight %d answered %s without Postgres", cause.Ref.Flight, r.Identity())
+		}
+		return
+	case cause.Verb != Settle && cause.Verb != Publish:
+		if !w.faults && r.Identity() != run.Confirmed {
+			w.Fatalf("flight %d answered %s and nothing has failed", cause.Ref.Flight, r.Identity())
+		}
+		return
+	}
 	settle := cause
 	if cause.Verb == Publish {
 		settle = w.posted[sentKey{cause.node, Ref{cause.Ref.Flight, cause.Ref.Post - 1}}]

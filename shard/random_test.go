@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -59,6 +60,8 @@ type sent struct {
 	settle   SettleReply
 	check    CheckReply
 	publish  PublishReply
+	look     LookReply
+	accept   AcceptReply
 }
 
 type resetting struct {
@@ -81,13 +84,17 @@ type world struct {
 	wakesTo [][]run.Hash // per node
 
 	owners    map[*run.Snapshot]*client
-	settled   map[run.ID]bool      // snapshots posted, each once
+	settled   map[run.ID]bool      // snapshots that were created, and whose reply came
+	unsure    map[run.ID]bool      // snapshots whose reply was lost
 	flightOf  map[Token][2]uint64  // node and flight of a token
 	unsettled map[Token]bool       // a settle under it may still land
 	given     map[Token]bool       // released, failed or of unknown fate: may be waited for
 	fresh     map[run.ID][]*client // told that the run is new
 	posted    map[sentKey]*sent
 	calls     int
+	gate      randomGate
+	strayed   bool // a leader left or was refused: who was counted is not who was created
+	told      map[run.ID]bool
 }
 
 type sentKey struct {
@@ -104,9 +111,13 @@ func explore(t *rapid.T, faults bool) {
 		owners: map[*run.Snapshot]*client{}, settled: map[run.ID]bool{}, flightOf: map[Token][2]uint64{},
 		unsettled: map[Token]bool{}, given: map[Token]bool{}, fresh: map[run.ID][]*client{}, posted: map[sentKey]*sent{},
 	}
+	w.strict, w.epoch, w.unsure, w.told = !faults, "e", map[run.ID]bool{}, map[run.ID]bool{}
+	w.gate = randomGate{w: w, counted: map[*run.Snapshot]int{}}
+	divert := rapid.Bool().Draw(t, "divert")
 	for range rapid.IntRange(1, 3).Draw(t, "nodes") {
 		w.nodes = append(w.nodes, NewTable[int](Config{
-			ClaimTTL: claimTTL, WaitBudget: waitBudget, Poll: poll, Gate: openGate{}, NewToken: w.token, NewID: w.id,
+			ClaimTTL: claimTTL, WaitBudget: waitBudget, Poll: poll, Gate: &w.gate, NewToken: w.token, NewID: w.id, Divert: divert,
+			Durability: func() run.Durability { return run.DurableRedis },
 		}))
 	}
 	w.wakesTo = make([][]run.Hash, len(w.nodes))
@@ -115,11 +126,14 @@ func explore(t *rapid.T, faults bool) {
 		"execute": w.executeAny, "deliver": w.deliverAny, "go on": w.goOn, "go on again": w.goOn, "and again": w.goOn,
 		"deliver again": w.deliverAgain, "wake": w.wakeAny, "pass time": w.passTime, "tick": w.tickAny,
 		"reset": w.reset, "reset at once": w.resetAtOnce, "fail run": w.failRun,
+		"flip gate": w.flipGate, "drain": w.drainAny, "drain more": w.drainAny,
 		"": func(*rapid.T) { w.check() },
 	}
 	if faults {
 		actions["lose"] = w.lose
 		actions["fail flight"] = w.failFlight
+		actions["go blind"] = func(*rapid.T) { w.gate.blind = !w.gate.blind }
+		actions["lease runs out"] = w.leaseOut
 	}
 	for range 4 {
 		t.Repeat(actions)
@@ -174,7 +188,7 @@ func (w *world) arrive(t *rapid.T) {
 func (w *world) leave(t *rapid.T) {
 	c := pick(t, w.clients, func(c *client) bool { return !c.left && c.answered == 0 })
 	w.nodes[c.node].Leave(c.Ticket)
-	c.left = true
+	c.left, w.strayed = true, true
 	w.take(c.node, nil)
 }
 
@@ -210,6 +224,7 @@ func (w *world) finish(s *sent) {
 func (w *world) execute(s *sent) {
 	w.step++
 	s.landed = w.step
+	w.gate.heard = w.now // what Redis replies tells its time
 	k := w.keys[s.Hash]
 	switch s.Verb {
 	case Claim:
@@ -231,6 +246,13 @@ func (w *world) execute(s *sent) {
 		s.settle = w.settle(*s.snapshot, !s.snapshot.Key.IsZero(), s.owner.poison)
 	case CheckHolder:
 		s.check = w.stores.check(s.Request)
+	case Look:
+		s.look = w.stores.look(s.Request)
+	case Accept:
+		s.accept = w.stores.accept(s.Request, *s.snapshot, w.gate.full)
+	}
+	if w.broken != "" {
+		w.Fatalf("%s", w.broken)
 	}
 	for _, h := range w.wakes {
 		for n := range w.wakesTo {
@@ -259,6 +281,9 @@ func (w *world) deliver(s *sent) {
 	waits := c != nil && !c.left && c.answered == 0
 	w.hand(s)
 	w.take(s.node, s)
+	if s.Verb == Accept && s.accept.State == Accepted && waits && !slices.Contains(w.fresh[s.snapshot.ID], c) {
+		w.Fatalf("caller %d was not told that its run is new", c.Ticket)
+	}
 	if waits && s.settle.Created && !slices.Contains(w.fresh[s.settle.Holder.ID], c) {
 		w.Fatalf("caller %d was not told that its run is new", c.Ticket)
 	}
@@ -268,11 +293,22 @@ func (w *world) hand(s *sent) {
 	table, now := w.nodes[s.node], w.now.Time()
 	w.step++
 	switch s.Verb {
+	case Look:
+		table.Looked(now, s.Ref, s.look)
+	case Accept:
+		if s.accept.Err == nil && s.accept.State == Accepted {
+			w.settled[s.snapshot.ID] = true
+		}
+		table.AcceptAnswered(now, s.Ref, s.accept)
 	case Claim:
 		table.Claimed(now, s.Ref, s.claim)
 	case Publish:
 		table.Published(s.Ref, s.publish)
 	case Settle:
+		if s.settle.Created {
+			w.settled[s.snapshot.ID] = true
+		}
+		w.strayed = w.strayed || s.settle.Rejected
 		table.Settled(now, s.Ref, s.settle)
 	case CheckHolder:
 		table.Checked(s.Ref, s.check)
@@ -309,9 +345,16 @@ func (w *world) lose(t *rapid.T) {
 		reply.publish = PublishReply{Err: errStore}
 	case Settle:
 		reply.settle = SettleReply{Err: errStore, Unknown: unknown}
+		w.unsure[s.snapshot.ID] = true
 		w.unsettled[s.Token] = w.unsettled[s.Token] || unknown
 	case CheckHolder:
 		reply.check = CheckReply{Err: errStore}
+	case Look:
+		reply.look = LookReply{Err: errStore}
+	case Accept:
+		reply.accept = AcceptReply{Err: errStore}
+		w.unsettled[s.Token], w.unsure[s.snapshot.ID] = true, true
+		w.given[s.Token] = true
 	case Release, Renew:
 		if slices.Contains(w.wire, s) {
 			w.gone(s)
@@ -344,6 +387,83 @@ func (w *world) failFlight(t *rapid.T) {
 }
 
 func (c *client) take(w *world) { w.take(c.node, nil) }
+
+// randomGate is what the model's nodes are told by their gate.
+type randomGate struct {
+	w                    *world
+	mollify, blind, full bool
+	heard                run.Instant
+	counted              map[*run.Snapshot]int
+}
+
+func (g *randomGate) Peek(*run.Snapshot) bool { return g.mollify }
+
+func (g *randomGate) Decide(s *run.Snapshot) bool {
+	g.counted[s]++
+	return g.mollify
+}
+
+func (g *randomGate) Count(s *run.Snapshot) { g.counted[s]++ }
+func (g *randomGate) Blind() bool           { return g.blind }
+
+func (g *randomGate) Since() (Moment, bool) {
+	return Moment{At: g.heard, Epoch: "e"}, g.heard != 0 && g.w.now-g.heard < 300_000
+}
+
+func (w *world) flipGate(t *rapid.T) {
+	w.gate.mollify = !w.gate.mollify
+	w.gate.full = rapid.IntRange(0, 9).Draw(t, "full") == 0
+}
+
+// buffered are the runs that are on their way to Postgres, oldest first.
+func (w *world) buffered() []*modelRun {
+	var list []*modelRun
+	for _, m := range w.byID {
+		if m.entry != 0 && m.entry != 'm' {
+			list = append(list, m)
+		}
+	}
+	slices.SortFunc(list, func(a, b *modelRun) int { return cmp.Compare(a.ID.String(), b.ID.String()) })
+	return list
+}
+
+func (w *world) drainAny(t *rapid.T) {
+	w.goOnDrain(pick(t, w.buffered(), func(*modelRun) bool { return true }))
+	if w.broken != "" {
+		w.Fatalf("%s", w.broken)
+	}
+}
+
+// leaseOut returns a run whose drainer is gone; it may be in Postgres.
+func (w *world) leaseOut(t *rapid.T) {
+	pick(t, w.buffered(), func(m *modelRun) bool { return m.entry == 'l' }).entry = 'r'
+}
+
+// rest drains the buffer: then every run that a caller was told of is in
+// Postgres, and whoever is new was counted.
+func (w *world) rest() {
+	for list := w.buffered(); len(list) > 0; list = w.buffered() {
+		w.goOnDrain(list[0])
+	}
+	for id := range w.told {
+		if !w.byID[id].inPostgres {
+			w.Fatalf("%s was answered, and never came to Postgres", id)
+		}
+	}
+	for s, n := range w.gate.counted {
+		if n > 1 {
+			w.Fatalf("caller %d was counted %d times", w.owners[s].Ticket, n)
+		}
+	}
+	if w.faults || w.strayed {
+		return
+	}
+	for s, c := range w.owners {
+		if m := w.byID[s.ID]; m != nil && c.Claims && w.gate.counted[s] != 1 {
+			w.Fatalf("caller %d made %s and was counted %d times", c.Ticket, m.ID, w.gate.counted[s])
+		}
+	}
+}
 
 func (w *world) wakeAny(t *rapid.T) {
 	n := rapid.IntRange(0, len(w.nodes)-1).Draw(t, "node")
@@ -418,6 +538,7 @@ func (w *world) goOnReset(r *resetting) {
 			r.cut = max(r.cut, sl.holder.AcceptedAt+1)
 		}
 		r.run = w.clear(r.hash, r.cut)
+		w.slot(r.hash).cut = max(w.slot(r.hash).cut, r.cut)
 		return
 	}
 	w.cut(r.hash, r.cut)
@@ -471,11 +592,10 @@ func (w *world) post(node int, r Request) {
 			w.Fatalf("released although a write may still land: flight %d", r.Ref.Flight)
 		}
 		w.given[r.Token] = true
-	case Settle:
+	case Settle, Accept:
 		if w.settled[r.Snapshot.ID] {
-			w.Fatalf("%s posted twice", r.Snapshot.ID)
+			w.Fatalf("%s posted after it was written", r.Snapshot.ID)
 		}
-		w.settled[r.Snapshot.ID] = true
 		snapshot := *r.Snapshot
 		s.snapshot, s.owner = &snapshot, w.owners[r.Snapshot]
 		w.leads(s)
@@ -485,6 +605,7 @@ func (w *world) post(node int, r Request) {
 
 // drain lets everything come to its end: nothing fails any more.
 func (w *world) drain() {
+	w.gate.blind, w.gate.full = false, false
 	for round := 0; ; round++ {
 		for len(w.wire) > 0 {
 			w.finish(w.wire[0])
@@ -508,6 +629,7 @@ func (w *world) drain() {
 			w.Fatalf("node %d: the table is not empty", n)
 		}
 	}
+	w.rest()
 	for _, c := range w.clients {
 		if c.answered == 0 && !c.left {
 			w.Fatalf("caller %d was never answered", c.Ticket)

@@ -134,7 +134,7 @@ const (
 // is in the buffer.
 type AcceptReply struct {
 	State  AcceptState
-	Holder Holder        // Accepted, AcceptHeld, AcceptBound, AcceptMet (its ID only)
+	Holder Holder        // Accepted, AcceptHeld, AcceptBound, AcceptMet
 	Queued bool          // AcceptBound
 	Wait   time.Duration // AcceptWait: until the claim's deadline
 	Full   error         // AcceptFull: what the callers are told

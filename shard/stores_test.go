@@ -11,30 +11,35 @@ import (
 // of each key, and which run holds each key's slot in Postgres. It is naive on
 // purpose: what it does not say, the table may not rely on.
 type stores struct {
-	now   run.Instant
-	step  int // counts what happens; "before" and "after" below are by it
-	ttl   time.Duration
-	keys  map[run.Hash]*record
-	slots map[run.Hash]*slot
-	byID  map[run.ID]*modelRun
-	wakes []run.Hash // announced, not yet delivered
+	now    run.Instant
+	step   int // counts what happens; "before" and "after" below are by it
+	ttl    time.Duration
+	keys   map[run.Hash]*record
+	slots  map[run.Hash]*slot
+	byID   map[run.ID]*modelRun
+	wakes  []run.Hash // announced, not yet delivered
+	epoch  string     // which Redis this is
+	strict bool       // nothing fails: no two runs of a key overlap
+	broken string     // what went against that
 }
 
 // record is what the claim store keeps of a key.
 type record struct {
-	state    byte // 'p' pending, 'r' resolved, 'f' floor only
+	state    byte // 'p' pending, 'r' resolved, 'b' bound, 'f' floor only
 	token    Token
 	acc      run.Instant // of the claim or the run; with 'f' the floor
 	deadline run.Instant // or until
 	run      run.ID
 	waited   bool
 	recheck  bool
+	gone     run.Instant // bound and acked: forgotten then
 }
 
 // slot is what Postgres keeps of a key.
 type slot struct {
 	holder *modelRun
 	floor  run.Instant
+	cut    run.Instant // of the latest reset
 }
 
 type modelRun struct {
@@ -46,7 +51,19 @@ type modelRun struct {
 	begun, ended int
 	reset        int // the step in which a reset of it was complete
 	cleared      bool
+	inPostgres   bool
+	entry        byte // 'q' queued, 'l' leased, 'r' returned, 'm' acked, 0 not in the buffer
+	gone         run.Instant
+	// It went both ways, because a reply was lost: it may have ended in Postgres
+	// while the buffer still has it queued.
+	both bool
 }
+
+// The fence of an accept, and how long the buffer remembers what was acked.
+const (
+	fence = 1_000_000
+	grace = 5_000_000
+)
 
 func newStores(ttl time.Duration) *stores {
 	return &stores{
@@ -59,7 +76,11 @@ func (s *stores) record(h run.Hash) *record {
 	if s.keys[h] == nil {
 		s.keys[h] = &record{state: 'f'}
 	}
-	return s.keys[h]
+	k := s.keys[h]
+	if k.gone != 0 && s.now >= k.gone {
+		*k = record{state: 'f'}
+	}
+	return k
 }
 
 func (s *stores) slot(h run.Hash) *slot {
@@ -81,7 +102,12 @@ func (s *stores) claim(r Request) ClaimReply {
 		k.waited = true
 		return ClaimReply{State: Pending, Wait: time.Duration(k.deadline-s.now) * time.Microsecond}
 	case k.state == 'r' && s.now < k.deadline && k.run != r.Observed:
-		return ClaimReply{State: Resolved, Holder: Holder{ID: k.run}}
+		return ClaimReply{State: Resolved, Holder: s.byID[k.run].Holder}
+	case k.state == 'b' && s.now < k.deadline && k.run != r.Observed && s.there(k.run):
+		m := s.byID[k.run]
+		h := m.Holder
+		h.Buffered = true
+		return ClaimReply{State: Bound, Holder: h, Queued: m.entry == 'q'}
 	case k.state != 'f':
 		least++
 	}
@@ -134,6 +160,9 @@ func (s *stores) cut(h run.Hash, cut run.Instant) {
 	case k.acc >= cut:
 		k.recheck = true
 	default:
+		if k.state == 'b' {
+			s.end(s.byID[k.run])
+		}
 		s.announce(k, h)
 		*k = record{state: 'f', acc: cut}
 	}
@@ -141,7 +170,8 @@ func (s *stores) cut(h run.Hash, cut run.Instant) {
 
 // settle is told the snapshot as it was posted: it may land late.
 func (s *stores) settle(snap run.Snapshot, keyed, poison bool) SettleReply {
-	if m := s.byID[snap.ID]; m != nil {
+	m := s.byID[snap.ID]
+	if m != nil && m.inPostgres {
 		return SettleReply{Created: true, Holder: m.Holder}
 	}
 	if poison {
@@ -151,8 +181,22 @@ func (s *stores) settle(snap run.Snapshot, keyed, poison bool) SettleReply {
 	if at == 0 {
 		at = s.now
 	}
+	if m != nil {
+		m.both, m.inPostgres = true, true
+		if sl := s.slot(snap.Hash); keyed && sl.holder != nil && sl.holder.ended == 0 && at < sl.holder.Until {
+			return SettleReply{Holder: sl.holder.Holder}
+		} else if keyed {
+			if sl.holder != nil {
+				s.end(sl.holder)
+			}
+			sl.holder = m
+		}
+		return SettleReply{Created: true, Holder: m.Holder}
+	}
 	if !keyed {
-		return SettleReply{Created: true, Holder: s.insert(snap, at).Holder}
+		m = s.insert(snap, at)
+		m.inPostgres = true
+		return SettleReply{Created: true, Holder: m.Holder}
 	}
 	sl := s.slot(snap.Hash)
 	at = max(at, sl.floor)
@@ -162,7 +206,9 @@ func (s *stores) settle(snap run.Snapshot, keyed, poison bool) SettleReply {
 		}
 		h.ended = s.step
 	}
+	s.succeed(snap.Hash, at)
 	sl.holder = s.insert(snap, at)
+	sl.holder.inPostgres = true
 	return SettleReply{Created: true, Holder: sl.holder.Holder}
 }
 
@@ -176,11 +222,14 @@ func (s *stores) insert(snap run.Snapshot, at run.Instant) *modelRun {
 }
 
 func (s *stores) check(r Request) CheckReply {
-	h := s.slot(r.Hash).holder
-	if h == nil || h.ID != r.Run || h.ended != 0 || s.now >= h.Until {
+	if m := s.byID[r.Run]; m == nil || !m.inPostgres {
 		return CheckReply{}
 	}
-	return CheckReply{Holds: true, Holder: h.Holder}
+	h := s.slot(r.Hash).holder
+	if h == nil || h.ID != r.Run || h.ended != 0 || s.now >= h.Until {
+		return CheckReply{Found: true}
+	}
+	return CheckReply{Found: true, Holds: true, Holder: h.Holder}
 }
 
 // clear ends the holder's interval, if there is one, and answers it.

@@ -85,6 +85,7 @@ type flight[T comparable] struct {
 	observed    run.ID    // claiming: who was seen not to hold it any more
 	accepted    run.Instant
 	provisional bool
+	written     run.ID // the snapshot that one store may have, since the other is being asked
 	slow        bool   // the buffer was full, and the key is claimed to tell a repeat
 	counted     bool   // the gate has counted this passage
 	peeked      bool   // the passage began on the strength of Peek
@@ -244,6 +245,12 @@ func (t *Table[T]) Settled(now time.Time, ref Ref, r SettleReply) {
 		if r.Created && f.peeked {
 			t.count(f) // what was to be buffered went to Postgres in the end
 		}
+		if r.Created && f.keyed && f.leader.Snapshot.ID == f.written {
+			// It may have been created long ago, by a write whose reply was lost, and
+			// be over: that is an answer to its own caller alone.
+			t.holdBack(f)
+			f.stray = true
+		}
 		t.answerAll(f, r.Holder, r.Created)
 		f.holder = r.Holder
 		if f.claimed || f.maybe {
@@ -267,7 +274,7 @@ func (t *Table[T]) Settled(now time.Time, ref Ref, r SettleReply) {
 		// Whether it is in Postgres or not, the same id may be buffered: the
 		// drain then finds it there.
 		f.unsettled = f.unsettled || r.Unknown
-		f.diverted = true
+		f.diverted, f.written = true, f.leader.Snapshot.ID
 		if !f.keyed {
 			t.accept(f)
 			return
@@ -279,6 +286,17 @@ func (t *Table[T]) Settled(now time.Time, ref Ref, r SettleReply) {
 	default:
 		t.fail(now, f, r.Err, r.Unknown)
 	}
+}
+
+// holdBack makes everybody but the leader late.
+func (t *Table[T]) holdBack(f *flight[T]) {
+	t.merge(f)
+	for _, c := range f.cohort {
+		if c.Ticket != f.leader.Ticket {
+			f.late = append(f.late, c)
+		}
+	}
+	f.cohort = slices.DeleteFunc(f.cohort, func(c Caller[T]) bool { return c.Ticket != f.leader.Ticket })
 }
 
 // fail ends a passage without an answer. unknown says that the run may exist
@@ -353,6 +371,7 @@ func (t *Table[T]) AcceptAnswered(now time.Time, ref Ref, r AcceptReply) {
 	case r.Err != nil && !f.diverted:
 		// Whether it is in the buffer or not, the same id may be settled.
 		f.diverted, f.provisional, f.unsettled = true, true, true
+		f.written = f.leader.Snapshot.ID
 		f.accepted = 0
 		t.settle(f)
 	case r.Err != nil:
@@ -564,6 +583,7 @@ func (t *Table[T]) current(ref Ref, want state) *flight[T] {
 func (t *Table[T]) begin(f *flight[T]) {
 	f.maybe = f.maybe || f.claimed // until the claim store has said otherwise
 	f.observed, f.provisional, f.claimed, f.accepted = run.ID{}, false, false, 0
+	f.written = run.ID{}
 	f.slow, f.diverted, f.counted, f.peeked = false, false, false, false
 	f.looks, f.since, f.seen = 0, Moment{}, Seen{}
 	switch {
@@ -617,7 +637,7 @@ func (t *Table[T]) settle(f *flight[T]) {
 // left and its snapshot was not written, a caller that is still there leads
 // instead. Once a store may have the snapshot, it stays the one of the flight.
 func (t *Table[T]) elect(f *flight[T]) {
-	if !f.diverted && t.callers[f.leader.Ticket] != f {
+	if (f.written.IsZero() || f.written != f.leader.Snapshot.ID) && t.callers[f.leader.Ticket] != f {
 		if len(f.cohort) > 0 {
 			f.leader = f.cohort[0]
 		} else if len(f.late) > 0 {
