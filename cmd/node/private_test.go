@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -114,10 +115,10 @@ func pasteCommands(t *testing.T, welcome string) {
 		}
 	}
 	lines := regexp.MustCompile(`(?m)^ +(curl .*)$`).FindAllStringSubmatch(welcome, -1)
-	if len(lines) != 3 {
-		t.Fatalf("%d curl commands in the welcome, not 3:\n%s", len(lines), welcome)
+	if len(lines) != 5 {
+		t.Fatalf("%d curl commands in the welcome, not 5:\n%s", len(lines), welcome)
 	}
-	said := make([]string, 3)
+	said := make([]string, len(lines))
 	for i, line := range lines {
 		out, err := exec.CommandContext(t.Context(), "sh", "-c", line[1]).CombinedOutput()
 		if err != nil {
@@ -131,6 +132,23 @@ func pasteCommands(t *testing.T, welcome string) {
 	}
 	if storm := strings.Fields(said[2]); len(storm) != 2 || storm[0] != "1000" {
 		t.Errorf("the storm printed:\n%s", said[2])
+	}
+	sum, mollified := 0, 0
+	for line := range strings.Lines(said[3]) {
+		n, state := 0, ""
+		if _, err := fmt.Sscan(line, &n, &state); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		sum += n
+		if strings.Contains(state, "buffered") {
+			mollified = n
+		}
+	}
+	if sum != 1000 || mollified == 0 {
+		t.Errorf("the storm of keys printed:\n%s", said[3])
+	}
+	if !strings.Contains(said[4], `"outcome":"mollify","reason":"rate"`) {
+		t.Errorf("the counters are:\n%s", said[4])
 	}
 }
 
@@ -205,7 +223,7 @@ func TestDemo(t *testing.T) {
 		t.Skip("makes a private Postgres")
 	}
 	tmp := filepath.Dir(folder(t))
-	p := command(t, []string{"TMPDIR=" + tmp}, "demo", "-triggers", "400", "-keys", "20", "-connections", "32")
+	p := command(t, []string{"TMPDIR=" + tmp}, "demo", "-triggers", "400", "-keys", "20", "-connections", "32", "-storm", "1000")
 	if code := p.wait(t); code != 0 || !strings.Contains(p.stdout.String(), "The promise held") {
 		t.Errorf("status %d:\n%s%s", code, p.stdout, p.stderr)
 	}
