@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"math"
 	"net/http"
 	"regexp"
@@ -197,7 +198,7 @@ func readHeaders(h http.Header, t *run.Trigger) error {
 	}
 	t.IdempotencyKey, t.RequestKey = h.Get(headerKey), h.Get(headerRequestKey)
 	if err := t.Validate(); err != nil {
-		return err
+		return ofHeader(err)
 	}
 	// Tracing never costs a run: what no tracer could have written is dropped.
 	if parent := h.Get(headerTraceParent); traceParent.MatchString(parent) {
@@ -207,6 +208,23 @@ func readHeaders(h http.Header, t *run.Trigger) error {
 		}
 	}
 	return nil
+}
+
+// ofHeader has an error name the header that the faulty field came from: the
+// body has not been looked at yet.
+func ofHeader(err error) error {
+	var invalid *run.InvalidError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	named := *invalid
+	switch named.Field {
+	case "options.idempotencyKey":
+		named.Field = strings.ToLower(headerKey)
+	case "request idempotency key":
+		named.Field = strings.ToLower(headerRequestKey)
+	}
+	return &named
 }
 
 var traceParent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,100})?$`)

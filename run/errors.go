@@ -60,7 +60,8 @@ func (e *InvalidError) Is(target error) bool { return target == ErrInvalid }
 // [ErrOverloaded], [ErrQuota], [ErrUnavailable], [ErrClaimTimeout] or [ErrClosed].
 type RefusedError struct {
 	Reason error
-	// Part names what refused: "redis", "postgres", "claim", "shard", "engine".
+	// Part names what refused: "redis", "postgres", "claim", "shard",
+	// "engine", "http".
 	Part string
 	// RetryAfter is when a retry may succeed; zero means unknown.
 	RetryAfter time.Duration

@@ -69,7 +69,8 @@ func TestStopUnderLoad(t *testing.T) {
 	t.Parallel()
 	stores, postgres := sharedStores(t)
 	data := folder(t)
-	node := startNode(t, data, stores...)
+	// Without the gate, so that what is acknowledged is in Postgres at the stop.
+	node := startNode(t, data, append(stores, "-gate", "off")...)
 	i := info(t, data)
 	var (
 		c      = client(t)
