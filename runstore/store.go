@@ -164,6 +164,12 @@ func openPool(ctx context.Context, c Config, conns int) (*pgxpool.Pool, error) {
 	p.ConnConfig.RuntimeParams["statement_timeout"] = milliseconds(c.StatementTimeout)
 	p.ConnConfig.RuntimeParams["lock_timeout"] = milliseconds(c.StatementTimeout / 2)
 	p.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = milliseconds(2 * c.StatementTimeout)
+	// A prepared statement may keep a plan that was made while the tables were
+	// empty, when every index cost the same: by the wrong one it then reads all
+	// runs of an environment for each key, for as long as the connection lives,
+	// and a new deployment grows slower with each run. Planning anew costs a
+	// batch little.
+	p.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_custom_plan"
 	if p.ConnConfig.ValidateConnect == nil {
 		p.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
