@@ -1,0 +1,233 @@
+package shard
+
+import (
+	"time"
+
+	"github.com/e0ff5a15/mollifier/run"
+)
+
+type state uint8
+
+const (
+	claiming state = iota
+	waiting
+	settling
+	checking
+	publishing
+	looking
+	accepting
+	idle // nothing under way; only the token of a claim that may still stand is kept
+)
+
+var stateNames = [...]string{"claiming", "waiting", "settling", "checking", "publishing", "looking", "accepting", "idle"}
+
+func (s state) String() string { return stateNames[s] }
+
+// flight is one passage of a key, or of a keyless trigger, through the stores.
+type flight[T comparable] struct {
+	Ref
+	state     state
+	partition int
+	hash      run.Hash
+	keyed     bool
+	claims    bool
+
+	leader Caller[T]   // whose snapshot is settled; it may have left
+	cohort []Caller[T] // arrived before the request under way was posted
+	late   []Caller[T] // arrived after
+
+	token       Token
+	claimed     bool      // the claim is ours as far as we know
+	maybe       bool      // the claim may be ours: the reply to its claim, settle or publish was lost
+	unsettled   bool      // a settle under this token may still land: the claim is never released
+	stray       bool      // a claim under this token may land at any time: that it is ours proves nothing of before
+	renewAt     time.Time // while claimed
+	woken       bool      // a wake-up came while the claim was under way
+	wakeAt      time.Time // waiting: look again; publishing and idle: the claim has run out
+	observed    run.ID    // claiming: who was seen not to hold it any more
+	accepted    run.Instant
+	provisional bool
+	written     run.ID // the snapshot that one store may have, since the other is being asked
+	slow        bool   // the buffer was full, and the key is claimed to tell a repeat
+	counted     bool   // the gate has counted this passage
+	peeked      bool   // the passage began on the strength of Peek
+	diverted    bool   // one store could not take the run, the other is being asked
+	since       Moment // fast path: received before Postgres was asked
+	seen        Seen
+	looks       int    // that failed
+	candidateIn bool   // the candidate was in the buffer: that Postgres does not know it means nothing
+	holder      Holder // checking: who may hold the key; publishing: what is published
+}
+
+func (t *Table[T]) newFlight(c Caller[T]) *flight[T] {
+	t.last++
+	f := &flight[T]{
+		Ref: Ref{Flight: t.last}, leader: c, late: []Caller[T]{c},
+		partition: c.Partition, hash: c.Snapshot.Hash, keyed: !c.Snapshot.Key.IsZero(), claims: c.Claims,
+	}
+	t.flights[f.Flight] = f
+	t.callers[c.Ticket] = f
+	return f
+}
+
+// current returns the flight whose request under way is ref, or nil.
+func (t *Table[T]) current(ref Ref, want state) *flight[T] {
+	f := t.flights[ref.Flight]
+	if f == nil || f.Post != ref.Post || f.state != want {
+		return nil
+	}
+	return f
+}
+
+// begin posts the first request of a flight.
+func (t *Table[T]) begin(f *flight[T]) {
+	f.maybe = f.maybe || f.claimed // until the claim store has said otherwise
+	f.observed, f.provisional, f.claimed, f.accepted = run.ID{}, false, false, 0
+	f.written = run.ID{}
+	f.slow, f.diverted, f.counted, f.peeked = false, false, false, false
+	f.looks, f.since, f.seen = 0, Moment{}, Seen{}
+	switch {
+	case !f.keyed && f.claims && t.cfg.Gate.Peek(f.leader.Snapshot):
+		t.accept(f)
+	case !f.keyed || !f.claims:
+		t.settle(f)
+	case !f.maybe && t.cfg.Gate.Peek(f.leader.Snapshot) && t.sinceReceived(f):
+		f.peeked = true
+		t.look(f)
+	default:
+		t.claim(f)
+	}
+}
+
+// sinceReceived takes the moment that fences an accept without a claim. It must
+// have been received before Postgres is asked.
+func (t *Table[T]) sinceReceived(f *flight[T]) (ok bool) {
+	f.since, ok = t.cfg.Gate.Since()
+	return ok
+}
+
+func (t *Table[T]) look(f *flight[T]) {
+	if t.cfg.Gate.Blind() {
+		f.seen, f.provisional = Seen{Skipped: true}, true
+		t.accept(f)
+		return
+	}
+	t.post(f, looking, Request{Verb: Look, Environment: f.leader.Snapshot.Trigger.Environment})
+}
+
+func (t *Table[T]) accept(f *flight[T]) {
+	t.elect(f)
+	t.post(f, accepting, Request{
+		Verb: Accept, Snapshot: f.leader.Snapshot, Claimed: f.claimed || f.maybe, Since: f.since, Seen: f.seen,
+	})
+}
+
+func (t *Table[T]) claim(f *flight[T]) {
+	t.post(f, claiming, Request{Verb: Claim, Observed: f.observed})
+}
+
+// settle posts the leader's snapshot to Postgres.
+func (t *Table[T]) settle(f *flight[T]) {
+	t.elect(f)
+	f.leader.Snapshot.Accept(f.accepted)
+	t.post(f, settling, Request{Verb: Settle, Snapshot: f.leader.Snapshot})
+}
+
+// elect makes sure of a leader whose snapshot can be written: if the leader has
+// left and its snapshot was not written, a caller that is still there leads
+// instead. Once a store may have the snapshot, it stays the one of the flight.
+func (t *Table[T]) elect(f *flight[T]) {
+	if (f.written.IsZero() || f.written != f.leader.Snapshot.ID) && t.callers[f.leader.Ticket] != f {
+		if len(f.cohort) > 0 {
+			f.leader = f.cohort[0]
+		} else if len(f.late) > 0 {
+			f.leader = f.late[0]
+		}
+	}
+	if s := f.leader.Snapshot; s.ID.IsZero() {
+		s.ID = t.cfg.NewID(f.partition)
+	}
+}
+
+// post makes r the request under way: whoever has arrived until now may be
+// answered from it.
+func (t *Table[T]) post(f *flight[T], s state, r Request) {
+	t.merge(f)
+	t.postAlone(f, s, r)
+}
+
+// postAlone makes r the request under way, but leaves the late ones late.
+func (t *Table[T]) postAlone(f *flight[T], s state, r Request) {
+	f.state, f.woken = s, false
+	f.Post++
+	t.request(f, r)
+}
+
+func (t *Table[T]) request(f *flight[T], r Request) {
+	r.Ref, r.Partition, r.Hash, r.Token = f.Ref, f.partition, f.hash, f.token
+	t.requests = append(t.requests, r)
+}
+
+func (t *Table[T]) merge(f *flight[T]) {
+	f.cohort = append(f.cohort, f.late...)
+	f.late = emptied(f.late)
+}
+
+// emptied keeps a list's memory, but not what it held: the snapshots of callers
+// that have been answered must not live as long as a busy key.
+func emptied[T comparable](list []Caller[T]) []Caller[T] {
+	clear(list)
+	return list[:0]
+}
+
+// drop ends a passage that has settled nothing and that nobody waits for: its
+// claim is released, unless a write may still land under it.
+func (t *Table[T]) drop(now time.Time, f *flight[T]) {
+	switch {
+	case !f.claimed && !f.maybe:
+		t.forget(f)
+	case f.unsettled:
+		f.wakeAt = now.Add(t.cfg.ClaimTTL)
+		t.keep(f)
+	default:
+		t.request(f, Request{Verb: Release})
+		t.forget(f)
+	}
+}
+
+// keep holds on to the token of a claim that may still stand, until wakeAt: the
+// key's next trigger on this node re-enters that claim instead of waiting for it.
+func (t *Table[T]) keep(f *flight[T]) {
+	f.state, f.claimed, f.maybe = idle, false, true
+	t.timed[f.Flight] = f
+}
+
+// end closes a passage whose claim is no longer ours; whoever is left starts
+// the next one, with a token of its own.
+func (t *Table[T]) end(f *flight[T]) {
+	f.claimed, f.maybe, f.unsettled, f.stray = false, false, false, false
+	if f.keyed && len(f.cohort)+len(f.late) > 0 {
+		f.token = t.cfg.NewToken()
+	}
+	t.again(f)
+}
+
+// again lets whoever is left pass once more, or forgets the flight.
+func (t *Table[T]) again(f *flight[T]) {
+	t.merge(f)
+	if len(f.cohort) == 0 {
+		t.forget(f)
+		return
+	}
+	f.leader = f.cohort[0]
+	f.claims = f.leader.Claims
+	t.begin(f)
+}
+
+func (t *Table[T]) forget(f *flight[T]) {
+	delete(t.flights, f.Flight)
+	delete(t.timed, f.Flight)
+	if f.keyed {
+		delete(t.keys, f.hash)
+	}
+}
