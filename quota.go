@@ -23,6 +23,7 @@ type quotas struct {
 
 	mu   sync.Mutex
 	all  level
+	aged bool // the oldest entry was older than MaxAge at the last reading
 	envs map[string]*level
 	news chan struct{} // has room for one: something was put in
 }
@@ -54,13 +55,13 @@ func (q *quotas) admit(environment string, size int) error {
 		e = &level{}
 		q.envs[environment] = e
 	}
-	ofEnvironment, all := q.rate(environment)
 	switch {
 	case e.entries() >= int64(q.cfg.MaxEntries) || e.bytes()+int64(size) > q.cfg.MaxBytes:
-		return &run.RefusedError{Reason: run.ErrQuota, Part: "buffer", RetryAfter: room(e.entries(), ofEnvironment)}
-	case q.all.entries() >= int64(q.cfg.TotalEntries) || q.all.bytes()+int64(size) > q.cfg.TotalBytes,
-		q.oldest() > q.cfg.MaxAge:
-		return &run.RefusedError{Reason: run.ErrOverloaded, Part: "buffer", RetryAfter: room(q.all.entries(), all)}
+		rate, _ := q.rate(environment)
+		return &run.RefusedError{Reason: run.ErrQuota, Part: "buffer", RetryAfter: room(e.entries(), rate)}
+	case q.all.entries() >= int64(q.cfg.TotalEntries) || q.all.bytes()+int64(size) > q.cfg.TotalBytes, q.aged:
+		_, rate := q.rate(environment)
+		return &run.RefusedError{Reason: run.ErrOverloaded, Part: "buffer", RetryAfter: room(q.all.entries(), rate)}
 	}
 	e.add(int64(size))
 	q.all.add(int64(size))
@@ -109,7 +110,7 @@ func (q *quotas) watch(ctx context.Context) {
 }
 
 // read takes a reading of every environment that something is known of, and
-// forgets those that are empty. It reports whether anything is left. An error
+// forgets those that are empty. It reports whether there is more to watch. An error
 // keeps what was known: the bounds hold without Redis's word, too.
 func (q *quotas) read(ctx context.Context) (more bool) {
 	q.mu.Lock()
@@ -128,12 +129,14 @@ func (q *quotas) read(ctx context.Context) (more bool) {
 	before := q.all.since
 	q.mu.Unlock()
 	u, err := q.total(ctx)
+	aged := q.oldest() > q.cfg.MaxAge
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.aged = aged
 	if err == nil {
 		q.all = level{read: u, since: minus(q.all.since, before)}
 	}
-	return len(q.envs) > 0
+	return len(q.envs) > 0 || q.aged
 }
 
 func (q *quotas) taken(name string) buffer.Usage {
