@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,10 +24,6 @@ type idAnswer struct {
 
 type messageAnswer struct {
 	Message string `json:"message"`
-}
-
-type resetBody struct {
-	Task field[string] `json:"taskIdentifier"`
 }
 
 type tagsBody struct {
@@ -55,6 +52,34 @@ type metadataOperation struct {
 
 type metadataAnswer struct {
 	Metadata jsontext.Value `json:"metadata"`
+}
+
+func (a *api) changeOperations() []operation {
+	return []operation{
+		{
+			method: http.MethodPost, path: "/api/v2/runs/{runId}/cancel", do: a.cancel,
+			id: "cancelRun", summary: "Cancel a run", scope: "write:runs", answer: reflect.TypeFor[idAnswer](),
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/runs/{runId}/replay", do: a.replay,
+			id: "replayRun", summary: "Trigger again what a run did", scope: "write:runs", answer: reflect.TypeFor[idAnswer](),
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/runs/{runId}/reschedule", write: true, do: a.reschedule,
+			id: "rescheduleRun", summary: "Move the delay of a run", scope: "write:runs",
+			request: reflect.TypeFor[rescheduleBody](), answer: reflect.TypeFor[runView](), answerHeader: []string{headerAlias},
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/runs/{runId}/tags", write: true, do: a.addTags,
+			id: "addTags", summary: "Add tags to a run", scope: "write:runs",
+			request: reflect.TypeFor[tagsBody](), answer: reflect.TypeFor[messageAnswer](),
+		},
+		{
+			method: http.MethodPut, path: "/api/v1/runs/{runId}/metadata", write: true, do: a.setMetadata,
+			id: "setMetadata", summary: "Replace or change a run's metadata", scope: "write:runs",
+			request: reflect.TypeFor[metadataBody](), answer: reflect.TypeFor[metadataAnswer](),
+		},
+	}
 }
 
 // runID is the run of the path. One that no run can have is not found.
@@ -89,26 +114,6 @@ func (a *api) replay(ctx context.Context, c *call) (reply, error) {
 		return reply{}, err
 	}
 	return answer(idAnswer{result.ID().String()})
-}
-
-// resetKey answers POST /api/v1/idempotencyKeys/{key}/reset.
-func (a *api) resetKey(ctx context.Context, c *call) (reply, error) {
-	body, err := readJSON[resetBody](c)
-	if err != nil {
-		return reply{}, err
-	}
-	if !body.Task.set || body.Task.value == "" {
-		return reply{}, malformed("taskIdentifier", "must be a string, and not empty")
-	}
-	key := c.PathValue("key")
-	_, err = a.Engine.Reset(ctx, c.env.Organisation.ID, c.env.ID, body.Task.value, key)
-	if errors.Is(err, run.ErrNotFound) {
-		return reply{}, newProblem(http.StatusNotFound, "key-not-found", "No run holds this idempotency key").with("X-Should-Retry", "false")
-	}
-	if err != nil {
-		return reply{}, err
-	}
-	return answer(idAnswer{key})
 }
 
 // addTags answers POST /api/v1/runs/{runId}/tags.

@@ -2,7 +2,9 @@ package httpapi
 
 import (
 	"context"
+	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,6 +43,21 @@ type listAnswer struct {
 type pagination struct {
 	Next     string `json:"next,omitzero"`
 	Previous string `json:"previous,omitzero"`
+}
+
+func (a *api) runOperations() []operation {
+	return []operation{
+		{
+			method: http.MethodGet, path: "/api/v3/runs/{runId}", do: a.retrieve,
+			id: "retrieveRun", summary: "Read a run", scope: "read:runs",
+			answer: reflect.TypeFor[runView](), answerHeader: []string{headerAlias},
+		},
+		{
+			method: http.MethodGet, path: "/api/v1/runs", do: a.list,
+			id: "listRuns", summary: "List runs", scope: "read:runs",
+			answer: reflect.TypeFor[listAnswer](), answerHeader: []string{headerPartial},
+		},
+	}
 }
 
 // list answers GET /api/v1/runs.

@@ -26,6 +26,10 @@ type operation struct {
 	write        bool // has a body whose length is checked first
 	do           func(ctx context.Context, c *call) (reply, error)
 
+	// scope is the action and type that a public token needs here, as
+	// "read:runs"; empty means that only an API key will do.
+	scope string
+
 	id, summary   string
 	request       reflect.Type // of the JSON body; nil for none
 	answer        reflect.Type // of the JSON body of a success

@@ -5,7 +5,7 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
-	"reflect"
+	"slices"
 	"time"
 
 	"github.com/e0ff5a15/mollifier/fallback"
@@ -91,78 +91,13 @@ func newRouter(logger *slog.Logger, timeout time.Duration, maxBytes int64) *rout
 }
 
 // operations is the one list of public routes: the mux and the description of
-// the interface are both made from it.
+// the interface are both made from it. Each file that answers routes names them.
 func (a *api) operations() []operation {
-	return []operation{
-		{
-			method: http.MethodPost, path: "/api/v1/tasks/{taskId}/trigger", write: true, do: a.trigger,
-			id: "trigger", summary: "Trigger a task",
-			request: reflect.TypeFor[triggerBody](), answer: reflect.TypeFor[triggerAnswer](),
-			requestHeader: []string{headerKey, headerKeyTTL, headerRequestKey, headerTraceParent, headerTraceState},
-			answerHeader:  []string{headerToken, headerClaims},
-		},
-		{
-			method: http.MethodGet, path: "/api/v3/runs/{runId}", do: a.retrieve,
-			id: "retrieveRun", summary: "Read a run",
-			answer: reflect.TypeFor[runView](), answerHeader: []string{headerAlias},
-		},
-		{
-			method: http.MethodGet, path: "/api/v1/runs", do: a.list,
-			id: "listRuns", summary: "List runs", answer: reflect.TypeFor[listAnswer](), answerHeader: []string{headerPartial},
-		},
-		{
-			method: http.MethodPost, path: "/api/v2/runs/{runId}/cancel", do: a.cancel,
-			id: "cancelRun", summary: "Cancel a run", answer: reflect.TypeFor[idAnswer](),
-		},
-		{
-			method: http.MethodPost, path: "/api/v1/runs/{runId}/replay", do: a.replay,
-			id: "replayRun", summary: "Trigger again what a run did", answer: reflect.TypeFor[idAnswer](),
-		},
-		{
-			method: http.MethodPost, path: "/api/v1/runs/{runId}/reschedule", write: true, do: a.reschedule,
-			id: "rescheduleRun", summary: "Move the delay of a run",
-			request: reflect.TypeFor[rescheduleBody](), answer: reflect.TypeFor[runView](), answerHeader: []string{headerAlias},
-		},
-		{
-			method: http.MethodPost, path: "/api/v1/runs/{runId}/tags", write: true, do: a.addTags,
-			id: "addTags", summary: "Add tags to a run",
-			request: reflect.TypeFor[tagsBody](), answer: reflect.TypeFor[messageAnswer](),
-		},
-		{
-			method: http.MethodPut, path: "/api/v1/runs/{runId}/metadata", write: true, do: a.setMetadata,
-			id: "setMetadata", summary: "Replace or change a run's metadata",
-			request: reflect.TypeFor[metadataBody](), answer: reflect.TypeFor[metadataAnswer](),
-		},
-		{
-			method: http.MethodPost, path: "/api/v1/idempotencyKeys/{key}/reset", write: true, do: a.resetKey,
-			id: "resetKey", summary: "End the interval of an idempotency key",
-			request: reflect.TypeFor[resetBody](), answer: reflect.TypeFor[idAnswer](),
-		},
-		{
-			method: http.MethodGet, path: "/livez", open: true, do: alive,
-			id: "livez", summary: "The process answers", answer: reflect.TypeFor[statusAnswer](),
-		},
-		{
-			method: http.MethodGet, path: "/readyz", open: true, do: a.ready,
-			id: "readyz", summary: "The node should get traffic", answer: reflect.TypeFor[statusAnswer](),
-		},
-	}
-}
-
-// statusAnswer is what the probes answer.
-type statusAnswer struct {
-	Status string `json:"status"`
-}
-
-func alive(context.Context, *call) (reply, error) { return answer(statusAnswer{"alive"}) }
-
-func (a *api) ready(ctx context.Context, _ *call) (reply, error) {
-	if a.Ready != nil {
-		if err := a.Ready(ctx); err != nil {
-			return reply{}, newProblem(http.StatusServiceUnavailable, "not-ready", "Not ready").with("Retry-After", "1")
-		}
-	}
-	return answer(statusAnswer{"ready"})
+	return slices.Concat(
+		a.triggerOperations(), a.runOperations(), a.changeOperations(), a.keyOperations(),
+		a.batchOperations(), a.tokenOperations(), a.packetOperations(), a.realtimeOperations(),
+		a.probeOperations(),
+	)
 }
 
 // Limits bound what a client may make a server wait for and hold. A zero field

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -118,6 +119,16 @@ var queuedNotice = notice{
 	Code:    "mollifier.queued",
 	Message: "The run is accepted and waits in the buffer; it is written to the database shortly, under this id.",
 	Docs:    "https://github.com/e0ff5a15/mollifier/blob/main/docs/concepts.md#mollify",
+}
+
+func (a *api) triggerOperations() []operation {
+	return []operation{{
+		method: http.MethodPost, path: "/api/v1/tasks/{taskId}/trigger", write: true, do: a.trigger,
+		id: "trigger", summary: "Trigger a task", scope: "trigger:tasks",
+		request: reflect.TypeFor[triggerBody](), answer: reflect.TypeFor[triggerAnswer](),
+		requestHeader: []string{headerKey, headerKeyTTL, headerRequestKey, headerTraceParent, headerTraceState},
+		answerHeader:  []string{headerToken, headerClaims},
+	}}
 }
 
 // trigger answers POST /api/v1/tasks/{taskId}/trigger.

@@ -1,0 +1,42 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"reflect"
+
+	"github.com/e0ff5a15/mollifier/run"
+)
+
+func (a *api) keyOperations() []operation {
+	return []operation{{
+		method: http.MethodPost, path: "/api/v1/idempotencyKeys/{key}/reset", write: true, do: a.resetKey,
+		id: "resetKey", summary: "End the interval of an idempotency key", scope: "write:runs",
+		request: reflect.TypeFor[resetBody](), answer: reflect.TypeFor[idAnswer](),
+	}}
+}
+
+type resetBody struct {
+	Task field[string] `json:"taskIdentifier"`
+}
+
+// resetKey answers POST /api/v1/idempotencyKeys/{key}/reset.
+func (a *api) resetKey(ctx context.Context, c *call) (reply, error) {
+	body, err := readJSON[resetBody](c)
+	if err != nil {
+		return reply{}, err
+	}
+	if !body.Task.set || body.Task.value == "" {
+		return reply{}, malformed("taskIdentifier", "must be a string, and not empty")
+	}
+	key := c.PathValue("key")
+	_, err = a.Engine.Reset(ctx, c.env.Organisation.ID, c.env.ID, body.Task.value, key)
+	if errors.Is(err, run.ErrNotFound) {
+		return reply{}, newProblem(http.StatusNotFound, "key-not-found", "No run holds this idempotency key").with("X-Should-Retry", "false")
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	return answer(idAnswer{key})
+}
