@@ -79,11 +79,17 @@ func (e *Engine) Reschedule(ctx context.Context, environment string, id run.ID, 
 }
 
 // Replay triggers again what a run did, whatever became of it, as a new run
-// without the old one's key.
-func (e *Engine) Replay(ctx context.Context, environment string, id run.ID) (run.Result, error) {
+// without the old one's key. edit may change the trigger before; its error ends
+// the replay. It may be nil.
+func (e *Engine) Replay(ctx context.Context, environment string, id run.ID, edit func(*run.Trigger) error) (run.Result, error) {
 	t, err := e.reader.Replay(ctx, environment, id)
 	if err != nil {
 		return run.Result{}, err
+	}
+	if edit != nil {
+		if err := edit(&t); err != nil {
+			return run.Result{}, err
+		}
 	}
 	return e.Trigger(ctx, t)
 }

@@ -270,7 +270,7 @@ func TestChangesOfABufferedRunAreDrained(t *testing.T) {
 	if r, err := b.Reschedule(ctx, "prod", delayed, latest); err != nil || !r.Trigger.DelayUntil.Equal(latest) || r.Status != run.Delayed {
 		t.Errorf("reschedule: %s until %s, %v", r.Status, r.Trigger.DelayUntil, err)
 	}
-	replay, err := b.Replay(ctx, "prod", canceled)
+	replay, err := b.Replay(ctx, "prod", canceled, nil)
 	if err != nil || replay.ID() == canceled || replay.Cached() {
 		t.Errorf("replay: %v", err)
 	}

@@ -22,7 +22,7 @@ func (r *Reader) Replay(ctx context.Context, environment string, id run.ID) (run
 		Organisation: t.Organisation, Environment: t.Environment, Task: t.Task,
 		Payload: t.Payload, PayloadType: t.PayloadType, PayloadSize: t.PayloadSize, Context: t.Context,
 		Metadata: t.Metadata, MetadataType: t.MetadataType, Tags: t.Tags,
-		TTL: t.TTL, Queue: t.Queue, ConcurrencyKey: t.ConcurrencyKey, Concurrency: t.Concurrency, Gates: t.Gates,
+		TTL: t.TTL, TTLText: t.TTLText, Queue: t.Queue, ConcurrencyKey: t.ConcurrencyKey, Concurrency: t.Concurrency, Gates: t.Gates,
 		Machine: t.Machine, MaxAttempts: t.MaxAttempts, MaxDuration: t.MaxDuration, Priority: t.Priority,
 		Region: t.Region, Test: t.Test,
 	}, nil

@@ -26,7 +26,7 @@ func everything(parent run.ID) run.Trigger {
 		Metadata: []byte(`{"a":{"b":[1,2]},"n":1}`), MetadataType: "application/json",
 		IdempotencyKey: "k:1", KeyTTL: time.Hour, KeyOptions: run.KeyOptions{Key: "shown", Scope: "global"},
 		RequestKey: "req", BatchItem: run.BatchItem{Batch: "batch_1", Index: 3},
-		DelayUntil: time.Now().Add(time.Hour).UTC(), TTL: time.Minute, Tags: []string{"b", "a"},
+		DelayUntil: time.Now().Add(time.Hour).UTC(), TTL: time.Minute, TTLText: "60s", Tags: []string{"b", "a"},
 		Queue: "q", ConcurrencyKey: "ck", Concurrency: []string{"x", "y"}, Gates: []run.Gate{{Queue: "g", ConcurrencyKey: "h"}},
 		Machine: "micro", MaxAttempts: 4, MaxDuration: time.Minute, Priority: -time.Second,
 		Debounce:      &run.Debounce{Key: "d", Delay: time.Second, Trailing: true, MaxDelay: time.Minute},

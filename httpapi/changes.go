@@ -5,9 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"reflect"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -61,8 +59,14 @@ func (a *api) changeOperations() []operation {
 			id: "cancelRun", summary: "Cancel a run", scope: "write:runs", answer: reflect.TypeFor[idAnswer](),
 		},
 		{
-			method: http.MethodPost, path: "/api/v1/runs/{runId}/replay", do: a.replay,
-			id: "replayRun", summary: "Trigger again what a run did", scope: "write:runs", answer: reflect.TypeFor[idAnswer](),
+			method: http.MethodPost, path: "/api/v1/runs/{runId}/cancel", do: a.cancel,
+			id: "cancelRunV1", summary: "As cancelRun, for older clients", scope: "write:runs", answer: reflect.TypeFor[idAnswer](),
+		},
+		{
+			method: http.MethodPost, path: "/api/v1/runs/{runId}/replay", maybe: true, do: a.replay,
+			id: "replayRun", summary: "Trigger again what a run did", scope: "write:runs",
+			request: reflect.TypeFor[replayBody](), answer: reflect.TypeFor[idAnswer](),
+			requestHeader: []string{headerRequestKey},
 		},
 		{
 			method: http.MethodPost, path: "/api/v1/runs/{runId}/reschedule", write: true, do: a.reschedule,
@@ -103,19 +107,6 @@ func (a *api) cancel(ctx context.Context, c *call) (reply, error) {
 	return answer(idAnswer{id.String()})
 }
 
-// replay answers POST /api/v1/runs/{runId}/replay. A body is not looked at.
-func (a *api) replay(ctx context.Context, c *call) (reply, error) {
-	id, err := c.runID()
-	if err != nil {
-		return reply{}, err
-	}
-	result, err := a.Engine.Replay(ctx, c.env.ID, id)
-	if err != nil {
-		return reply{}, err
-	}
-	return answer(idAnswer{result.ID().String()})
-}
-
 // addTags answers POST /api/v1/runs/{runId}/tags.
 func (a *api) addTags(ctx context.Context, c *call) (reply, error) {
 	id, err := c.runID()
@@ -126,15 +117,17 @@ func (a *api) addTags(ctx context.Context, c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	tags := slices.DeleteFunc(body.Tags, func(tag string) bool { return strings.TrimSpace(tag) == "" })
-	_, added, err := a.Engine.AddTags(ctx, c.env.ID, id, tags)
+	if body.Tags == nil {
+		return reply{}, malformed("tags", "must be a string or an array of strings")
+	}
+	_, added, err := a.Engine.AddTags(ctx, c.env.ID, id, body.Tags.set())
 	if err != nil {
 		return reply{}, err
 	}
 	if added == 0 {
-		return answer(messageAnswer{"No new tags"})
+		return answer(messageAnswer{"No new tags to add"})
 	}
-	return answer(messageAnswer{"Added " + strconv.Itoa(added) + " new tags"})
+	return answer(messageAnswer{"Successfully set " + strconv.Itoa(added) + " new tags."})
 }
 
 // reschedule answers POST /api/v1/runs/{runId}/reschedule.
@@ -175,29 +168,47 @@ func (a *api) setMetadata(ctx context.Context, c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	if body.Metadata != nil && body.Metadata.Kind() != jsontext.KindBeginObject {
+		return reply{}, malformed("metadata", "must be an object")
+	}
 	r, err := a.changeMetadata(ctx, c.env.ID, id, body.change())
 	if err != nil {
 		return reply{}, err
 	}
-	// The run's own change has been made; a relative that is gone or has ended
-	// does not undo it.
-	for _, relative := range []struct {
-		id         run.ID
-		operations []metadataOperation
-	}{{r.Trigger.ParentRun, body.ParentOperations}, {r.RootRun, body.RootOperations}} {
-		if relative.id.IsZero() || len(relative.operations) == 0 {
-			continue
-		}
-		_, err := a.Engine.SetMetadata(ctx, c.env.ID, relative.id, run.MetadataChange{Operations: operations(relative.operations)})
-		if err != nil && !errors.Is(err, run.ErrNotFound) && !errors.Is(err, run.ErrConflict) {
-			return reply{}, err
-		}
-	}
+	a.changeRelatives(ctx, c, &r, &body)
 	shown := shownMetadata(&r.Trigger)
 	if shown.Kind() != jsontext.KindBeginObject {
 		shown = jsontext.Value("{}") // clients take nothing but an object
 	}
 	return answer(metadataAnswer{shown})
+}
+
+// changeRelatives applies the operations for the run's parent and root; a run
+// without one stands for it itself. The run's own change has been made, and a
+// client that was told of an error would make it again: so what does not reach a
+// relative, because that is gone, has ended, or can not be asked, is logged.
+func (a *api) changeRelatives(ctx context.Context, c *call, r *run.Run, body *metadataBody) {
+	for _, relative := range []struct {
+		what       string
+		id         run.ID
+		operations []metadataOperation
+	}{{"parent", r.Trigger.ParentRun, body.ParentOperations}, {"root", r.RootRun, body.RootOperations}} {
+		if len(relative.operations) == 0 {
+			continue
+		}
+		self := relative.id.IsZero()
+		if self {
+			relative.id = r.ID
+		}
+		changed, err := a.Engine.SetMetadata(ctx, c.env.ID, relative.id, run.MetadataChange{Operations: operations(relative.operations)})
+		switch {
+		case err != nil:
+			a.Logger.Warn("metadata operations did not reach a relative", "run", r.ID.String(),
+				"relative", relative.what, "cause", cause(err))
+		case self:
+			*r = changed
+		}
+	}
 }
 
 func (a *api) changeMetadata(ctx context.Context, environment string, id run.ID, change run.MetadataChange) (run.Run, error) {

@@ -29,10 +29,11 @@ func TestChanges(t *testing.T) {
 	}{
 		{at("POST", "/api/v2/runs/ID/cancel", ""), "cancel Canceled by user", `{"id":"` + id1.String() + `"}`},
 		{at("POST", "/api/v1/runs/ID/replay", ""), "replay", `{"id":"` + id1.String() + `"}`},
-		{at("POST", "/api/v1/runs/ID/replay", `not even JSON`), "replay", `{"id":`},
-		{at("POST", "/api/v1/runs/ID/tags", `{"tags":"a"}`), "tags a", `{"message":"Added 1 new tags"}`},
-		{at("POST", "/api/v1/runs/ID/tags", `{"tags":["a"," ","b"]}`), "tags a,b", "Added 2"},
-		{at("POST", "/api/v1/runs/ID/tags", `{}`), "tags ", "No new tags"},
+		{at("POST", "/api/v1/runs/ID/replay", `{}`), "replay", `{"id":`},
+		{at("POST", "/api/v1/runs/ID/cancel", ""), "cancel Canceled by user", `{"id":`},
+		{at("POST", "/api/v1/runs/ID/tags", `{"tags":"a"}`), "tags a", `{"message":"Successfully set 1 new tags."}`},
+		{at("POST", "/api/v1/runs/ID/tags", `{"tags":["a"," ","b"]}`), "tags a,b", "set 2 new"},
+		{at("POST", "/api/v1/runs/ID/tags", `{"tags":[" "]}`), "tags ", "No new tags"},
 		{at("POST", "/api/v1/runs/ID/reschedule", `{"delay":"1h"}`), "reschedule 2026-03-04T06:06:07Z", `"taskIdentifier"`},
 		{at("PUT", "/api/v1/runs/ID/metadata", `{"metadata":{"a":1e400}}`), "metadata of " + id1.String(), `{"metadata":{`},
 		{at("POST", "/api/v1/idempotencyKeys/a%2Fb%20c/reset", `{"taskIdentifier":"t"}`), "reset org_1 env_prod t a/b c", `{"id":"a/b c"}`},
@@ -66,6 +67,8 @@ func TestChangesRefused(t *testing.T) {
 		{"POST", "/api/v1/runs/ID/reschedule", `{"delay":"2020-01-01T00:00:00Z"}`, nil, 400, "invalid"},
 		{"POST", "/api/v1/runs/ID/tags", `{"tags":["a"]}`, &run.InvalidError{Field: "tags", Rule: "at most 10", Fault: run.Unprocessable}, 422, "unprocessable"},
 		{"POST", "/api/v1/runs/ID/tags", `{"tags":1}`, nil, 400, "invalid"},
+		{"POST", "/api/v1/runs/ID/tags", `{}`, nil, 400, "invalid"},
+		{"PUT", "/api/v1/runs/ID/metadata", `{"metadata":"x"}`, nil, 400, "invalid"},
 		{"PUT", "/api/v1/runs/ID/metadata", `{"metadata":{}}`, run.ErrConflict, 422, "run-ended"},
 		{"PUT", "/api/v1/runs/ID/metadata", `{"operations":1}`, nil, 400, "invalid"},
 		{"POST", "/api/v1/idempotencyKeys/k/reset", `{}`, nil, 400, "invalid"},
@@ -142,8 +145,13 @@ func TestList(t *testing.T) {
 	if !w.engine.filter.From.Equal(now.Add(-time.Hour)) {
 		t.Errorf("from %v", w.engine.filter.From)
 	}
+	rec = newWire(t).do(request("GET", "/api/v1/runs?filter[isTest]=1", prodKey, ""))
+	if want := `"details":[{"path":["filter[isTest]"],"message":"must be true or false"}]`; member(t, rec, "error") != "Query Error" || !strings.Contains(rec.Body.String(), want) {
+		t.Errorf("%s lacks %s", rec.Body, want)
+	}
 	for query, field := range map[string]string{
-		"page[size]=0": "page[size]", "page[size]=101": "page[size]", "page[after]=a/b": "page[after]",
+		"page[size]=%zz": "query",
+		"page[size]=0":   "page[size]", "page[size]=101": "page[size]", "page[after]=a/b": "page[after]",
 		"page[after]=" + id1.String() + "&page[before]=" + id2.String(): "page[before]",
 		"filter[status]=DONE": "filter[status]", "filter[isTest]=1": "filter[isTest]", "filter[machine]=huge": "filter[machine]",
 		"filter[createdAt][from]=x": "filter[createdAt][from]", "filter[createdAt][period]=x": "filter[createdAt][period]",

@@ -103,6 +103,10 @@ func (n *integer) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return nil
 }
 
+// int is the value, as far as an int holds it everywhere: what is cut is far
+// outside every limit.
+func (n integer) int() int { return int(max(math.MinInt32, min(n.value, math.MaxInt32))) }
+
 // textOrNumber is a string or a number.
 type textOrNumber struct {
 	text   string
@@ -131,6 +135,14 @@ func (v *textOrNumber) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return nil
 }
 
+// String is the text, or the number as JavaScript writes it.
+func (v textOrNumber) String() string {
+	if v.kind == jsontext.KindNumber {
+		return jsontext.Float(v.number).String()
+	}
+	return v.text
+}
+
 // texts is a string or an array of strings.
 type texts []string
 
@@ -149,6 +161,7 @@ func (t *texts) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 		if err := json.UnmarshalDecode(d, &many); err != nil {
 			return err
 		}
+		*t = texts{} // there, though it may be empty
 		for _, s := range many {
 			*t = append(*t, s.value)
 		}

@@ -122,11 +122,15 @@ func (e *engine) Reschedule(ctx context.Context, environment string, id run.ID, 
 	return e.changed(ctx, environment, id, "reschedule "+until.UTC().Format(time.RFC3339))
 }
 
-func (e *engine) Replay(ctx context.Context, environment string, id run.ID) (run.Result, error) {
-	if _, err := e.changed(ctx, environment, id, "replay"); err != nil {
+func (e *engine) Replay(ctx context.Context, environment string, id run.ID, edit func(*run.Trigger) error) (run.Result, error) {
+	r, err := e.changed(ctx, environment, id, "replay")
+	if err != nil {
 		return run.Result{}, err
 	}
-	return e.result, nil
+	if err := edit(&r.Trigger); err != nil {
+		return run.Result{}, err
+	}
+	return e.Trigger(ctx, r.Trigger)
 }
 
 func (e *engine) Reset(_ context.Context, organisation, environment, task, key string) (run.ID, error) {

@@ -53,34 +53,57 @@ func (a *api) runOperations() []operation {
 			answer: reflect.TypeFor[runView](), answerHeader: []string{headerAlias},
 		},
 		{
+			method: http.MethodGet, path: "/api/v1/runs/{runId}", do: a.retrieve,
+			id: "retrieveRunV1", summary: "As retrieveRun, for older clients", scope: "read:runs",
+			answer: reflect.TypeFor[runView](), answerHeader: []string{headerAlias},
+		},
+		{
 			method: http.MethodGet, path: "/api/v1/runs", do: a.list,
 			id: "listRuns", summary: "List runs", scope: "read:runs",
 			answer: reflect.TypeFor[listAnswer](), answerHeader: []string{headerPartial},
+		},
+		{
+			method: http.MethodGet, path: "/api/v1/projects/{projectRef}/runs", do: a.list,
+			id: "listProjectRuns", summary: "List runs: a key opens one environment, so whatever the project is called", scope: "read:runs",
+			answer: reflect.TypeFor[listAnswer](), answerHeader: []string{headerPartial},
+		},
+		{
+			method: http.MethodGet, path: "/api/v1/runs/{runId}/result", do: a.result,
+			id: "runResult", summary: "Read what a run came to; 404 until it has ended", scope: "read:runs",
+			answer: reflect.TypeFor[resultAnswer](), answerHeader: []string{headerAlias},
 		},
 	}
 }
 
 // list answers GET /api/v1/runs.
 func (a *api) list(ctx context.Context, c *call) (reply, error) {
-	filter, page, err := parseList(c.URL.Query(), a.Now())
+	query, err := url.ParseQuery(c.URL.RawQuery)
 	if err != nil {
-		return reply{}, err
+		return reply{}, queryError(malformed("query", "must be encoded as a URL's query is"))
+	}
+	filter, page, err := parseList(query, a.Now(), c.oldVocabulary())
+	if err != nil {
+		return reply{}, queryError(err)
 	}
 	out := listAnswer{Data: []listItem{}}
-	if c.URL.Query().Get("filter[schedule]") != "" {
-		return answer(out) // no run has a schedule
+	if query.Get("filter[schedule]") != "" || !inEnvironments(c, listOf(query, "filter[env]")) {
+		return answer(out) // no run has a schedule, and a key opens one environment
 	}
 	runs, err := a.Engine.List(ctx, c.env.ID, filter, page)
 	if err != nil {
 		return reply{}, err
 	}
-	return listed(runs, environmentView{c.env.ID, c.env.Name}, a.Now())
+	return a.listed(c, runs)
 }
 
-func listed(runs fallback.Page, env environmentView, now time.Time) (reply, error) {
+func (a *api) listed(c *call, runs fallback.Page) (reply, error) {
 	out := listAnswer{Data: []listItem{}}
 	for i := range runs.Runs {
-		out.Data = append(out.Data, listItem{viewRelated(&runs.Runs[i], now), env})
+		item := listItem{viewRelated(&runs.Runs[i], a.Now()), environmentView{c.env.ID, c.env.Name}}
+		if c.oldVocabulary() {
+			item.oldVocabulary()
+		}
+		out.Data = append(out.Data, item)
 	}
 	if !runs.Next.IsZero() {
 		out.Pagination.Next = runs.Next.String()
@@ -95,8 +118,17 @@ func listed(runs fallback.Page, env environmentView, now time.Time) (reply, erro
 	return re, err
 }
 
+// inEnvironments reports whether a list by environments, named by name, type or
+// id, has that of the key.
+func inEnvironments(c *call, names []string) bool {
+	e := &c.env
+	return len(names) == 0 || slices.ContainsFunc(names, func(name string) bool {
+		return name == e.Name || name == string(e.Type) || name == e.ID
+	})
+}
+
 // parseList reads the query of a list. The error names the parameter.
-func parseList(q url.Values, now time.Time) (f runstore.Filter, p runstore.Page, err error) {
+func parseList(q url.Values, now time.Time, old bool) (f runstore.Filter, p runstore.Page, err error) {
 	p.Limit = defaultPage
 	if text := q.Get("page[size]"); text != "" {
 		if p.Limit, err = strconv.Atoi(text); err != nil || p.Limit < 1 || p.Limit > maxPage {
@@ -115,10 +147,16 @@ func parseList(q url.Values, now time.Time) (f runstore.Filter, p runstore.Page,
 	}
 	for _, text := range listOf(q, "filter[status]") {
 		status := run.Status(text)
+		if old && oldStatuses[text] != "" {
+			status = oldStatuses[text]
+		}
 		if !status.Valid() {
 			return f, p, malformed("filter[status]", "must be statuses of a run")
 		}
 		f.Statuses = append(f.Statuses, status)
+		if old && status == run.Executing {
+			f.Statuses = append(f.Statuses, run.Dequeued)
+		}
 	}
 	f.Tasks, f.Versions = listOf(q, "filter[taskIdentifier]"), listOf(q, "filter[version]")
 	f.Tags, f.Regions = listOf(q, "filter[tag]"), listOf(q, "filter[region]")

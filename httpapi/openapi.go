@@ -59,7 +59,7 @@ func (op *operation) describe(r huma.Registry) *huma.Operation {
 		out.Parameters = append(out.Parameters, parameter("header", name, false))
 	}
 	if op.request != nil {
-		out.RequestBody = &huma.RequestBody{Required: true, Content: content("application/json", r, op.request)}
+		out.RequestBody = &huma.RequestBody{Required: op.write, Content: content("application/json", r, op.request)}
 	}
 	if !op.open {
 		out.Security = []map[string][]string{{"key": {}}}
@@ -143,6 +143,11 @@ func (listAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema 
 
 // TransformSchema implements huma.SchemaTransformer: nothing in it is required.
 func (metadataBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	return allOptional(s)
+}
+
+// TransformSchema implements huma.SchemaTransformer: nothing in it is required.
+func (replayBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 	return allOptional(s)
 }
 

@@ -24,6 +24,7 @@ type operation struct {
 	method, path string
 	open         bool // needs no credential
 	write        bool // has a body whose length is checked first
+	maybe        bool // may have a body
 	do           func(ctx context.Context, c *call) (reply, error)
 
 	// scope is the action and type that a public token needs here, as
@@ -170,7 +171,7 @@ func (s *router) perform(r *http.Request, op *operation, id string) (re reply, e
 			return reply{}, err
 		}
 	}
-	if op.write {
+	if op.write || op.maybe && r.ContentLength != 0 {
 		if err = checkLength(r); err != nil {
 			return reply{}, err
 		}

@@ -26,8 +26,16 @@ type problem struct {
 	Detail   string `json:"detail" doc:"The same as error."`
 	Instance string `json:"instance,omitzero" doc:"Names this answer; the log knows it by the same id."`
 	Field    string `json:"field,omitzero" doc:"The field of the request that is wrong."`
+	// Details is of a query that can not be read.
+	Details []detail `json:"details,omitzero" nullable:"false" doc:"What is wrong with a query, part by part."`
 
 	header http.Header
+}
+
+// detail is one fault of a query.
+type detail struct {
+	Path    []string `json:"path" nullable:"false" doc:"The parameter."`
+	Message string   `json:"message" doc:"The rule that it breaks."`
 }
 
 // Error implements error.
@@ -103,6 +111,18 @@ func invalidProblem(e *run.InvalidError) *problem {
 	}
 	p := newProblem(status, name, e.Error())
 	p.Field = e.Field
+	return p
+}
+
+// queryError is the answer to a query that can not be read: clients show its
+// text and look into its details.
+func queryError(err error) error {
+	var invalid *run.InvalidError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	p := invalidProblem(invalid)
+	p.Text, p.Details = "Query Error", []detail{{[]string{invalid.Field}, invalid.Rule}}
 	return p
 }
 

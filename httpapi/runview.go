@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -98,6 +99,17 @@ func (a *api) whole(ctx context.Context, c *call, r *run.Run) (reply, error) {
 	if view.RelatedRuns, err = a.related(ctx, c.env.ID, r); err != nil {
 		return reply{}, err
 	}
+	if !r.Trigger.ParentRun.IsZero() && view.RelatedRuns.Parent == nil && view.RelatedRuns.Root == nil {
+		view.Depth = 0 // a parent that nobody knows is none
+	}
+	if c.oldVocabulary() {
+		view.oldVocabulary()
+		for _, other := range [...]*relatedView{view.RelatedRuns.Parent, view.RelatedRuns.Root} {
+			if other != nil {
+				other.oldVocabulary()
+			}
+		}
+	}
 	re, err := answer(view)
 	if err == nil && !r.Canonical.IsZero() && r.Canonical != r.ID {
 		re.header.Set(headerAlias, r.Canonical.String())
@@ -154,7 +166,7 @@ func viewRelated(r *run.Run, now time.Time) relatedView {
 		Version: t.LockToVersion, Status: r.Status, IsTest: t.Test,
 		CreatedAt: date(r.CreatedAt), UpdatedAt: date(r.UpdatedAt), StartedAt: date(r.StartedAt),
 		FinishedAt: date(finishedAt(r)), DelayedUntil: date(t.DelayUntil), ExpiredAt: date(r.ExpiredAt),
-		TTL: formatDuration(t.TTL), Tags: slices.Sorted(slices.Values(t.Tags)),
+		TTL: cmp.Or(t.TTLText, formatDuration(t.TTL)), Tags: slices.Sorted(slices.Values(t.Tags)),
 		DurationMS: duration(r).Milliseconds(), Depth: r.Depth, TriggerFunction: t.TriggerFunction,
 		Region: t.Region, BatchID: t.BatchItem.Batch, Metadata: shownMetadata(t),
 	}
@@ -172,6 +184,31 @@ func viewRelated(r *run.Run, now time.Time) relatedView {
 	}
 	v.flags()
 	return v
+}
+
+// apiVersion is the version of the API whose words for statuses these are.
+// Whoever names no version, or another, gets the words from before it.
+const (
+	headerAPIVersion = "X-Trigger-Api-Version"
+	apiVersion       = "2025-07-16"
+)
+
+func (c *call) oldVocabulary() bool { return c.Header.Get(headerAPIVersion) != apiVersion }
+
+// oldVocabulary says the status, and the flags that go with it, as clients from
+// before [apiVersion] know them.
+func (v *relatedView) oldVocabulary() {
+	switch v.Status {
+	case run.Dequeued:
+		v.Status = run.Executing
+	case run.Waiting:
+		v.Status, v.IsWaiting, v.IsExecuting = "FROZEN", false, true
+	}
+}
+
+// oldStatuses are what names from before [apiVersion] mean in a filter.
+var oldStatuses = map[string]run.Status{
+	"WAITING_FOR_DEPLOY": run.PendingVersion, "REATTEMPTING": run.Executing, "FROZEN": run.Waiting, "INTERRUPTED": run.Failed,
 }
 
 // flags sets what clients poll on. Expired and timed out runs count as

@@ -31,8 +31,9 @@ type Engine interface {
 	AddTags(ctx context.Context, environment string, id run.ID, tags []string) (r run.Run, added int, err error)
 	SetMetadata(ctx context.Context, environment string, id run.ID, c run.MetadataChange) (run.Run, error)
 	Reschedule(ctx context.Context, environment string, id run.ID, until time.Time) (run.Run, error)
-	// Replay triggers again what a run did. Errors: those of Run and Trigger.
-	Replay(ctx context.Context, environment string, id run.ID) (run.Result, error)
+	// Replay triggers again what a run did, as edit changes it. Errors: those of
+	// Run, edit and Trigger.
+	Replay(ctx context.Context, environment string, id run.ID, edit func(*run.Trigger) error) (run.Result, error)
 	// Reset ends the interval of an idempotency key. Errors: run.ErrInvalid,
 	// run.ErrNotFound when no run holds it, run.ErrUnavailable.
 	Reset(ctx context.Context, organisation, environment, task, idempotencyKey string) (run.ID, error)
@@ -69,6 +70,9 @@ type api struct {
 func New(cfg Config) http.Handler {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &api{cfg}
 	s := newRouter(cfg.Logger, cfg.Timeout, cfg.MaxBytes)

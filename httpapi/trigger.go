@@ -261,19 +261,16 @@ func (b *triggerBody) fill(t *run.Trigger, kind tenant.Type, now time.Time) (err
 			return malformed("options.delay", err.Error())
 		}
 	}
-	if t.TTL, err = o.ttl(kind); err != nil {
+	if t.TTL, t.TTLText, err = o.TTL.ttl("options.ttl", kind); err != nil {
 		return err
 	}
-	t.Tags = slices.DeleteFunc(o.Tags, func(tag string) bool { return strings.TrimSpace(tag) == "" })
+	t.Tags = o.Tags.set()
 	t.Metadata, t.MetadataType = o.Metadata, o.MetadataType.value
 	if o.Queue.set && !o.Queue.value.Name.set {
 		return malformed("options.queue.name", "must be a string")
 	}
 	t.Queue = queueName(o.Queue.value.Name.value)
-	t.ConcurrencyKey = o.ConcurrencyKey.text
-	if o.ConcurrencyKey.kind == jsontext.KindNumber {
-		t.ConcurrencyKey = jsontext.Float(o.ConcurrencyKey.number).String()
-	}
+	t.ConcurrencyKey = o.ConcurrencyKey.String()
 	t.Concurrency = o.Concurrency.value
 	for _, g := range o.Gates.value {
 		t.Gates = append(t.Gates, run.Gate{Queue: g.Queue.value, ConcurrencyKey: g.ConcurrencyKey.value})
@@ -282,7 +279,7 @@ func (b *triggerBody) fill(t *run.Trigger, kind tenant.Type, now time.Time) (err
 	if o.Machine.set && o.Machine.value == "" {
 		return malformed("options.machine", "one of "+strings.Join(run.Machines[:], ", "))
 	}
-	t.MaxAttempts = int(max(math.MinInt32, min(o.MaxAttempts.value, math.MaxInt32)))
+	t.MaxAttempts = o.MaxAttempts.int()
 	if o.MaxDuration.set {
 		t.MaxDuration = max(run.MinMaxRunTime, seconds(o.MaxDuration.value))
 	}
@@ -335,26 +332,38 @@ func keyTTL(field, text string) (time.Duration, error) {
 }
 
 // ttl is how long the run may wait: a duration, or whole seconds; zero of
-// either means for ever, and absent means the environment's default.
-func (o *triggerOptions) ttl(kind tenant.Type) (time.Duration, error) {
-	const field = "options.ttl"
-	switch o.TTL.kind {
+// either means for ever, and absent means the environment's default. The text
+// is the duration as the caller wrote it.
+func (v *textOrNumber) ttl(field string, kind tenant.Type) (d time.Duration, text string, err error) {
+	switch v.kind {
 	case 0:
 		if kind == tenant.Dev {
-			return devTTL, nil
+			return devTTL, "", nil
 		}
-		return 0, nil
+		return 0, "", nil
 	case jsontext.KindNumber:
-		if o.TTL.number < 0 || o.TTL.number != math.Trunc(o.TTL.number) {
-			return 0, malformed(field, "must be a whole number of seconds, 0 or more")
+		if v.number < 0 || v.number != math.Trunc(v.number) {
+			return 0, "", malformed(field, "must be a whole number of seconds, 0 or more")
 		}
-		return seconds(o.TTL.number), nil
+		return seconds(v.number), "", nil
 	}
-	d, err := parseDuration(o.TTL.text)
-	if err != nil {
-		return 0, malformed(field, err.Error())
+	if d, err = parseDuration(v.text); err != nil {
+		return 0, "", malformed(field, err.Error())
 	}
-	return d, nil
+	if d == 0 {
+		return 0, "", nil
+	}
+	return d, v.text, nil
+}
+
+// set is the tags without the blank ones, each once.
+func (t texts) set() (tags []string) {
+	for _, tag := range t {
+		if strings.TrimSpace(tag) != "" && !slices.Contains(tags, tag) {
+			tags = append(tags, tag)
+		}
+	}
+	return tags
 }
 
 // debounce durations are relative only; what is wrong with them is

@@ -99,7 +99,7 @@ func TestTriggerForms(t *testing.T) {
 				*t = run.Trigger{
 					Organisation: t.Organisation, Environment: t.Environment, Task: t.Task,
 					Payload: []byte(`{"json":1}`), PayloadType: "application/super+json", Context: []byte(`{"a": 1}`),
-					IdempotencyKey: "k", KeyTTL: 90 * time.Minute, DelayUntil: now.Add(10 * time.Minute), TTL: 2 * time.Hour,
+					IdempotencyKey: "k", KeyTTL: 90 * time.Minute, DelayUntil: now.Add(10 * time.Minute), TTL: 2 * time.Hour, TTLText: "2h",
 					Tags: []string{"user:1", "org:2"}, Queue: "emails/x-1_", ConcurrencyKey: "user-1", Concurrency: []string{"limit-a"},
 					Gates:   []run.Gate{{Queue: "g1", ConcurrencyKey: "k"}, {Queue: "g2"}},
 					Machine: "small-2x", MaxAttempts: 3, MaxDuration: 60500 * time.Millisecond, Priority: -1500 * time.Millisecond,
@@ -135,7 +135,7 @@ func TestTriggerForms(t *testing.T) {
 			if len(got.Tags) == 0 {
 				got.Tags = nil
 			}
-			if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b run.ID) bool { return a == b })); diff != "" {
+			if diff := cmp.Diff(want, got, cmpIDs); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -192,7 +192,7 @@ func TestHeadersOfATrigger(t *testing.T) {
 	want := base("env_prod")
 	want.IdempotencyKey, want.KeyTTL, want.RequestKey = "header:{é}", 24*time.Hour, "5d2f9d4e-0000-4000-8000-0123456789ab"
 	want.TraceParent, want.TraceState = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "vendor=1"
-	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b run.ID) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(want, got, cmpIDs); diff != "" {
 		t.Error(diff)
 	}
 

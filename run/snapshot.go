@@ -111,6 +111,7 @@ type header struct {
 	Batch       *BatchItem      `json:"batch,omitempty"`
 	DelayUntil  Instant         `json:"delay,omitempty"`
 	TTL         time.Duration   `json:"ttl,omitempty"`
+	TTLText     string          `json:"ttlText,omitempty"`
 	Tags        []string        `json:"tags,omitempty"`
 	Queue       string          `json:"queue"`
 	ConcKey     string          `json:"concurrencyKey,omitempty"`
@@ -145,7 +146,7 @@ func headerOf(s *Snapshot) header {
 		Org: t.Organisation, Env: t.Environment, Task: t.Task,
 		Type: t.PayloadType, Size: t.PayloadSize, MetaType: t.MetadataType,
 		IdemKey: t.IdempotencyKey, KeyTTL: t.KeyTTL, RequestKey: t.RequestKey,
-		TTL: t.TTL, Tags: t.Tags, Queue: t.Queue, ConcKey: t.ConcurrencyKey, Concurrency: t.Concurrency,
+		TTL: t.TTL, TTLText: t.TTLText, Tags: t.Tags, Queue: t.Queue, ConcKey: t.ConcurrencyKey, Concurrency: t.Concurrency,
 		Gates: t.Gates, Machine: t.Machine, Attempts: t.MaxAttempts, Duration: t.MaxDuration,
 		Priority: t.Priority, Debounce: t.Debounce, Version: t.LockToVersion, Deployment: t.DeploymentID,
 		Region: t.Region, Test: t.Test, Parent: t.ParentRun.String(), Resume: t.ResumeParent,
@@ -178,7 +179,7 @@ func (h *header) snapshot(payload, metadata, context []byte) (Snapshot, error) {
 		Payload: payload, PayloadType: h.Type, PayloadSize: h.Size, Context: context,
 		Metadata: metadata, MetadataType: h.MetaType,
 		IdempotencyKey: h.IdemKey, KeyTTL: h.KeyTTL, RequestKey: h.RequestKey,
-		TTL: h.TTL, Tags: h.Tags, Queue: h.Queue, ConcurrencyKey: h.ConcKey, Concurrency: h.Concurrency,
+		TTL: h.TTL, TTLText: h.TTLText, Tags: h.Tags, Queue: h.Queue, ConcurrencyKey: h.ConcKey, Concurrency: h.Concurrency,
 		Gates: h.Gates, Machine: h.Machine, MaxAttempts: h.Attempts, MaxDuration: h.Duration,
 		Priority: h.Priority, Debounce: h.Debounce, LockToVersion: h.Version, DeploymentID: h.Deployment,
 		Region: h.Region, Test: h.Test, ResumeParent: h.Resume,

@@ -9,8 +9,10 @@ const (
 	MaxPayload        = 3_145_728
 	MaxMetadata       = 262_144
 	MaxTaskLen        = 512
-	MaxNameLen        = 128  // organisation, environment, queue, machine, region, version, ids of batches and parents
-	MaxKeyLen         = 2048 // UTF-16 code units
+	MaxNameLen        = 128    // organisation, environment, queue, machine, region, version, ids of batches and parents
+	MaxKeyLen         = 2048   // UTF-16 code units
+	MaxShownKeyLen    = 65_536 // of what a client hashed into a key
+	MaxTTLText        = 100
 	MaxRequestKeyLen  = 256
 	MaxConcurrencyKey = 1024
 	MaxTags           = 10
@@ -65,6 +67,8 @@ type Trigger struct {
 	DelayUntil time.Time
 	// TTL is how long the run may wait to be taken; zero means for ever.
 	TTL time.Duration
+	// TTLText is how the caller wrote TTL, for display; empty shows TTL itself.
+	TTLText string
 
 	Tags            []string
 	Queue           string // default "task/" + Task

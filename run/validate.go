@@ -29,7 +29,7 @@ func (t *Trigger) Validate() error {
 	if t.KeyTTL != 0 {
 		v.span("options.idempotencyKeyTTL", t.KeyTTL, MinKeyTTL, MaxKeyTTL)
 	}
-	v.units("options.idempotencyKeyOptions.key", t.KeyOptions.Key, MaxKeyLen)
+	v.name("options.idempotencyKeyOptions.key", t.KeyOptions.Key, MaxShownKeyLen, false)
 	v.oneOf("options.idempotencyKeyOptions.scope", t.KeyOptions.Scope, "run", "attempt", "global")
 	v.name("request idempotency key", t.RequestKey, MaxRequestKeyLen, false)
 
@@ -39,6 +39,7 @@ func (t *Trigger) Validate() error {
 	if t.TTL != 0 {
 		v.span("options.ttl", t.TTL, time.Second, MaxKeyTTL)
 	}
+	v.name("options.ttl", t.TTLText, MaxTTLText, false)
 	v.tags(t.Tags)
 	v.size("options.metadata", len(t.Metadata), MaxMetadata)
 	v.name("options.metadataType", t.MetadataType, MaxNameLen, false)
@@ -150,7 +151,7 @@ func (v *validation) between(field string, n, low, high int) {
 
 func (v *validation) span(field string, d, low, high time.Duration) {
 	if d < low || d > high {
-		v.fail(field, fmt.Sprintf("from %s to %s", low, high), Malformed)
+		v.fail(field, "from "+spanText(low)+" to "+spanText(high), Malformed)
 	}
 }
 
@@ -197,9 +198,9 @@ func (v *validation) debounce(d *Debounce) {
 	}
 	v.units("options.debounce.key", d.Key, MaxDebounceKey)
 	if d.Delay <= 0 || d.Delay > MaxKeyTTL {
-		v.fail("options.debounce.delay", fmt.Sprintf("more than 0 and at most %s", MaxKeyTTL), Unprocessable)
+		v.fail("options.debounce.delay", "more than 0 and at most "+spanText(MaxKeyTTL), Unprocessable)
 	}
 	if d.MaxDelay != 0 && (d.MaxDelay <= d.Delay || d.MaxDelay > MaxKeyTTL) {
-		v.fail("options.debounce.maxDelay", fmt.Sprintf("more than options.debounce.delay and at most %s", MaxKeyTTL), Unprocessable)
+		v.fail("options.debounce.maxDelay", "more than options.debounce.delay and at most "+spanText(MaxKeyTTL), Unprocessable)
 	}
 }

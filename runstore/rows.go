@@ -19,6 +19,7 @@ type options struct {
 	KeyTTL      time.Duration       `json:"keyTTL,omitempty"`
 	KeyOptions  *run.KeyOptions     `json:"keyOptions,omitempty"`
 	RequestKey  string              `json:"request,omitempty"`
+	TTLText     string              `json:"ttlText,omitempty"`
 	Concurrency []string            `json:"concurrency,omitempty"`
 	Gates       []run.Gate          `json:"gates,omitempty"`
 	Attempts    int                 `json:"maxAttempts,omitempty"`
@@ -39,7 +40,7 @@ type options struct {
 
 func encodeOptions(t *run.Trigger) (string, error) {
 	o := options{
-		KeyTTL: t.KeyTTL, RequestKey: t.RequestKey, Concurrency: t.Concurrency, Gates: t.Gates,
+		KeyTTL: t.KeyTTL, RequestKey: t.RequestKey, TTLText: t.TTLText, Concurrency: t.Concurrency, Gates: t.Gates,
 		Attempts: t.MaxAttempts, Duration: t.MaxDuration, Debounce: t.Debounce, Deployment: t.DeploymentID,
 		Resume: t.ResumeParent, ParentBatch: t.ParentBatch, ParentTry: t.ParentAttempt,
 		DepTry: t.DependentTry, DepBatch: t.DependentBatch, BulkAction: t.BulkAction,
@@ -53,7 +54,7 @@ func encodeOptions(t *run.Trigger) (string, error) {
 }
 
 func (o *options) apply(t *run.Trigger) {
-	t.KeyTTL, t.RequestKey, t.Concurrency, t.Gates = o.KeyTTL, o.RequestKey, o.Concurrency, o.Gates
+	t.KeyTTL, t.RequestKey, t.TTLText, t.Concurrency, t.Gates = o.KeyTTL, o.RequestKey, o.TTLText, o.Concurrency, o.Gates
 	t.MaxAttempts, t.MaxDuration, t.Debounce, t.DeploymentID = o.Attempts, o.Duration, o.Debounce, o.Deployment
 	t.ResumeParent, t.ParentBatch, t.ParentAttempt = o.Resume, o.ParentBatch, o.ParentTry
 	t.DependentTry, t.DependentBatch, t.BulkAction = o.DepTry, o.DepBatch, o.BulkAction
