@@ -24,7 +24,7 @@ CAN_RACE = printf '\043include <stdlib.h>\nint main(void) { return 0; }\n' | $$(
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
 deps: ## check for Go, Redis and Postgres; as root on Debian or Ubuntu, install the last two
@@ -47,6 +47,10 @@ test: deps lint ## lint, then all tests, under the race detector where there is 
 	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack
 	@race=-race; if ! $(CAN_RACE); then race=; echo "no C compiler with headers: the race detector is left out"; fi; \
 	set -x; bin/teststack $(GO) test $$race -timeout 20m $(PKG)
+
+.PHONY: test-sdk
+test-sdk: deps build ## drive a node with the SDK of trigger.dev from npm (FILES=suite/x.test.mjs for one file)
+	@sh scripts/test-sdk.sh $(FILES)
 
 .PHONY: race
 race: deps ## all tests under the race detector, whatever was cached

@@ -4,62 +4,82 @@ import (
 	"encoding/binary"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
 func TestOneCheckInEveryGap(t *testing.T) {
 	t.Parallel()
-	c := newChecker()
-	at := time.Unix(1000, 0)
-	first := c.ask(at)
-	if c.ask(at) != first || c.ask(at.Add(time.Hour)) != first {
-		t.Fatal("a check that is not over must be shared, however old")
-	}
-	close((<-c.asked).done)
-	if c.ask(at.Add(checkGap-1)) != first {
-		t.Fatal("the answer must stand for the gap")
-	}
-	second := c.ask(at.Add(checkGap))
-	if second == first {
-		t.Fatal("a new check after the gap")
-	}
-	if <-c.asked != second {
-		t.Fatal("the new check must reach the loop")
-	}
-	close(second.done)
+	synctest.Test(t, func(t *testing.T) {
+		c := newChecker()
+		first := c.ask()
+		if c.ask() != first {
+			t.Fatal("a check that has not begun is shared")
+		}
+		if <-c.asked != first {
+			t.Fatal("the first check reaches the loop at once")
+		}
+		c.begin()
+		second := c.ask()
+		if second == first {
+			t.Fatal("a check that has begun may have missed what came before the question")
+		}
+		close(first.done)
+		if c.ask() != second {
+			t.Fatal("the next check is shared")
+		}
+		begun := time.Now()
+		if <-c.asked != second || time.Since(begun) != checkGap {
+			t.Fatal("the next check reaches the loop after the gap")
+		}
+		c.begin()
+		<-time.After(2 * checkGap)
+		third := c.ask()
+		select {
+		case got := <-c.asked:
+			if got != third {
+				t.Fatal("another check")
+			}
+		default:
+			t.Fatal("a check after a quiet time waits for nothing")
+		}
+	})
 }
 
-func TestFloodNeverBlocksOnTheLoop(t *testing.T) {
+func TestFloodOfChecks(t *testing.T) {
 	t.Parallel()
-	c := newChecker()
-	served, stop := make(chan int), make(chan struct{})
-	go func() {
-		n := 0
-		for {
-			select {
-			case ask := <-c.asked:
-				n++
-				close(ask.done)
-			case <-stop:
-				served <- n
-				return
+	synctest.Test(t, func(t *testing.T) {
+		c := newChecker()
+		stop := make(chan struct{})
+		served := 0
+		go func() {
+			for {
+				select {
+				case ask := <-c.asked:
+					c.begin()
+					served++
+					close(ask.done)
+				case <-stop:
+					return
+				}
 			}
+		}()
+		const gaps = 50
+		end := time.Now().Add(gaps * checkGap)
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for time.Now().Before(end) {
+					<-c.ask().done
+				}
+			})
 		}
-	}()
-	const gaps = 50
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for i := range gaps * 100 {
-				<-c.ask(time.Unix(1000, 0).Add(time.Duration(i) * checkGap / 100)).done
-			}
-		})
-	}
-	wg.Wait()
-	close(stop)
-	if n := <-served; n < 1 || n > gaps {
-		t.Errorf("%d checks in %d gaps", n, gaps)
-	}
+		wg.Wait()
+		close(stop)
+		if served < gaps || served > gaps+1 {
+			t.Errorf("%d checks in %d gaps", served, gaps)
+		}
+	})
 }
 
 func TestMissesEndAndAreBounded(t *testing.T) {

@@ -100,7 +100,7 @@ func (d *Directory) Authenticate(ctx context.Context, bearer string) (Environmen
 	if listed || d.misses.has(h, now) {
 		return Environment{}, ErrUnknownKey
 	}
-	if err := d.check(ctx, now); err != nil {
+	if err := d.check(ctx); err != nil {
 		return Environment{}, err
 	}
 	if env, _, ok = d.snap.Load().find(h, now); ok {
@@ -110,12 +110,12 @@ func (d *Directory) Authenticate(ctx context.Context, bearer string) (Environmen
 	return Environment{}, ErrUnknownKey
 }
 
-// check returns nil once the snapshot is what Postgres held at most checkGap ago.
-func (d *Directory) check(ctx context.Context, now time.Time) error {
+// check returns nil once the snapshot is what Postgres held after the call.
+func (d *Directory) check(ctx context.Context) error {
 	if d.ctx.Err() != nil {
 		return closed()
 	}
-	c := d.checks.ask(now)
+	c := d.checks.ask()
 	select {
 	case <-c.done:
 	case <-ctx.Done():

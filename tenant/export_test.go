@@ -7,5 +7,5 @@ func (d *Directory) Acquired() int64 { return d.pool.Stat().AcquireCount() }
 func (d *Directory) LastCheck() any {
 	d.checks.mu.Lock()
 	defer d.checks.mu.Unlock()
-	return d.checks.last
+	return d.checks.began
 }

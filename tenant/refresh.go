@@ -43,6 +43,7 @@ func (r *refresher) refreshLoop(ctx context.Context) {
 		case <-poll.C:
 			_ = r.refresh(ctx)
 		case c := <-r.d.checks.asked:
+			r.d.checks.begin()
 			c.err = r.refresh(ctx)
 			close(c.done)
 		}

@@ -1,0 +1,146 @@
+// Calls from inside a running task: the SDK then names the parent and says so in
+// headers. The context is the one that a worker of the SDK sets up.
+import { test } from "node:test";
+import assert from "node:assert/strict";
+
+import { apiClientManager, runMetadata, runtime, taskContext } from "@trigger.dev/core/v3";
+import { StandardMetadataManager } from "@trigger.dev/core/v3/workers";
+import { auth, idempotencyKeys, metadata, tags, tasks } from "@trigger.dev/sdk";
+import { environment, everywhere, until } from "../lib/nodes.mjs";
+import { proxy } from "../lib/proxy.mjs";
+
+// The SDK takes one manager for the life of its process.
+const manager = new StandardMetadataManager();
+runMetadata.setGlobalManager(manager);
+
+/** inside calls body as the task of a run would. */
+async function inside(env, run, body, url = env.url) {
+  taskContext.setGlobalTaskContext({
+    ctx: {
+      run: { id: run, tags: [], isTest: false, createdAt: new Date(), startedAt: new Date(), version: "20260101.1" },
+      attempt: { number: 1, startedAt: new Date() }, task: { id: "parent", filePath: "parent.ts" },
+      queue: { id: "queue_1", name: "task/parent" }, environment: { id: env.id, slug: "prod", type: "PRODUCTION" },
+      organization: { id: "org_1", slug: "org", name: "org" }, project: { id: "proj_1", ref: "proj_1", slug: "p", name: "p" },
+    },
+    worker: { id: "worker_1", version: "20260101.1", contentHash: "x" }, isWarmStart: false,
+  });
+  try {
+    return await auth.withAuth({ baseURL: url, accessToken: env.key }, async () => {
+      manager.reset();
+      Object.assign(manager, { apiClient: apiClientManager.clientOrThrow(), runId: run });
+      return body();
+    });
+  } finally {
+    taskContext.setGlobalTaskContext(undefined);
+  }
+}
+
+everywhere("a child knows its parent and its root", { todo: "children, and the root of a buffered parent" }, async (t, env) => {
+  const { id: root } = await env.client.tasks.trigger("parent", 1);
+  const child = await inside(env, root, () => tasks.trigger("child", 1));
+  const grandchild = await inside(env, child.id, () => tasks.trigger("grandchild", 1));
+  const run = await env.client.runs.retrieve(grandchild.id);
+  assert.equal(run.depth, 2);
+  assert.equal(run.relatedRuns.parent?.id, child.id);
+  assert.equal(run.relatedRuns.parent?.taskIdentifier, "child");
+  assert.equal(run.relatedRuns.root?.id, root);
+  const between = await env.client.runs.retrieve(child.id);
+  assert.deepEqual([between.depth, between.relatedRuns.parent?.id, between.relatedRuns.root?.id], [1, root, root]);
+  assert.deepEqual((between.relatedRuns.children ?? []).map((r) => r.id), [grandchild.id]);
+  assert.equal(run.isTest, false);
+});
+
+everywhere("a parent that is not known here", async (t, env) => {
+  // A run of before a move to this node, say: the child is taken all the same.
+  const handle = await inside(env, "run_parentparentparent0001", () => tasks.trigger("child", { a: 1 }, { idempotencyKey: "order-42" }));
+  const run = await env.client.runs.retrieve(handle.id);
+  assert.deepEqual(run.payload, { a: 1 });
+  assert.equal(run.idempotencyKey, "order-42");
+});
+
+everywhere("the scopes of a key inside a task", async (t, env) => {
+  const [one, two] = await Promise.all([env.client.tasks.trigger("parent", 1), env.client.tasks.trigger("parent", 2)]);
+  const trigger = async (parent, scope) => inside(env, parent, async () =>
+    (await tasks.trigger("child", 1, { idempotencyKey: scope ? await idempotencyKeys.create("k", { scope }) : "k" })).id);
+  const a = await trigger(one.id);
+  assert.equal(await trigger(one.id), a, "once in each run");
+  assert.equal(await trigger(one.id, "run"), a);
+  assert.notEqual(await trigger(two.id), a, "another run has its own");
+  assert.notEqual(await trigger(one.id, "attempt"), a);
+  const global = await trigger(one.id, "global");
+  assert.equal(await trigger(two.id, "global"), global);
+  await inside(env, one.id, async () => {
+    await idempotencyKeys.reset("child", "k", { scope: "run" });
+    assert.notEqual((await tasks.trigger("child", 1, { idempotencyKey: "k" })).id, a);
+  });
+});
+
+everywhere("tags.add", async (t, env) => {
+  const { id } = await env.client.tasks.trigger("parent", 1, { tags: "t0" });
+  await inside(env, id, () => tags.add(["t1", "t2"]));
+  await inside(env, id, () => tags.add("t1"));
+  assert.deepEqual((await env.client.runs.retrieve(id)).tags, ["t0", "t1", "t2"]);
+});
+
+everywhere("metadata, of the run, its parent and its root", { todo: "the root of a buffered parent" }, async (t, env) => {
+  const { id: root } = await env.client.tasks.trigger("parent", 1, { metadata: { plan: "pro" } });
+  const child = await inside(env, root, () => tasks.trigger("child", 1));
+  const grandchild = await inside(env, child.id, () => tasks.trigger("grandchild", 1));
+  await inside(env, grandchild.id, async () => {
+    metadata.set("progress", 0.5).append("log", "a").increment("n", 2);
+    // metadata.parent and .root are these, of a manager that was set before the SDK was loaded.
+    runMetadata.parent.increment("children", 1).set("last", "grandchild");
+    runMetadata.root.append("seen", "grandchild");
+    await metadata.flush();
+    assert.equal(metadata.get("progress"), 0.5);
+  });
+  const meta = async (id) => (await env.client.runs.retrieve(id)).metadata;
+  assert.deepEqual(await meta(grandchild.id), { progress: 0.5, log: ["a"], n: 2 });
+  assert.deepEqual(await meta(child.id), { children: 1, last: "grandchild" });
+  assert.deepEqual(await meta(root), { plan: "pro", seen: ["grandchild"] });
+});
+
+everywhere("triggerAndWait hands over a child that its parent waits for", async (t, env) => {
+  const p = await proxy(t, env.url);
+  const { id: parent } = await env.client.tasks.trigger("parent", 1);
+  const waited = [];
+  runtime.setGlobalRuntimeManager({
+    disable() {},
+    waitForTask: async ({ id }) => {
+      waited.push(id);
+      return { ok: true, id, taskIdentifier: "child", output: '{"json":{"done":true}}', outputType: "application/super+json" };
+    },
+  });
+  try {
+    const result = await inside(env, parent, () => tasks.triggerAndWait("child", { a: 1 }, { idempotencyKey: "once" }), p.url);
+    assert.deepEqual([result.ok, result.output], [true, { done: true }]);
+    const again = await inside(env, parent, () => tasks.triggerAndWait("child", { a: 1 }, { idempotencyKey: "once" }), p.url);
+    assert.equal(again.id, result.id, "a parent that is tried again finds its child");
+    assert.deepEqual(waited, [result.id, result.id]);
+  } finally {
+    runtime.disable();
+  }
+  const sent = JSON.parse(p.seen[0].body).options;
+  assert.deepEqual([sent.parentRunId, sent.resumeParentOnCompletion], [parent, true]);
+  const run = await env.client.runs.retrieve(waited[0]);
+  assert.equal(run.triggerFunction, "triggerAndWait");
+  assert.equal(run.relatedRuns.parent.id, parent);
+  assert.deepEqual(run.payload, { a: 1 });
+});
+
+test("a worker takes a run, its task triggers a child, and reports", async () => {
+  const env = await environment({ force: "mollify" });
+  const { id } = await env.client.tasks.trigger("parent", 1);
+  await until("the run's row", async () => ((await env.trigger("x", {}), (await env.client.runs.list({ taskIdentifier: "parent" })).data.length) ? true : undefined));
+  const child = await inside(env, id, () => tasks.trigger("child", 1));
+  await until("the end of the parent", async () => {
+    const res = await fetch(`${env.admin}/admin/v1/environments/${env.id}/runs/${id}/finish`, {
+      method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ status: "COMPLETED", output: { child: child.id } }),
+    });
+    await res.body.cancel();
+    return res.ok ? true : undefined;
+  });
+  const run = await env.client.runs.retrieve(id);
+  assert.deepEqual([run.status, run.output], ["COMPLETED", { child: child.id }]);
+  assert.equal((await env.client.runs.retrieve(child.id)).relatedRuns.parent.status, "COMPLETED");
+});
