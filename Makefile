@@ -7,6 +7,10 @@ FLAGS ?=
 PKG   ?= ./...
 BENCH ?= .
 BENCHTIME ?= 1s
+COUNT ?= 1
+ONLY  ?=
+ROUNDS ?= 3
+WINDOW ?= 2s
 
 # Without a home, Go has nowhere to keep what it builds and fetches.
 ifeq ($(strip $(HOME)),)
@@ -24,7 +28,7 @@ CAN_RACE = printf '\043include <stdlib.h>\nint main(void) { return 0; }\n' | $$(
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
 deps: ## check for Go, Redis and Postgres; as root on Debian or Ubuntu, install the last two
@@ -46,7 +50,8 @@ demo: deps build ## run a storm of triggers and check that each key gave one run
 test: deps lint ## lint, then all tests, under the race detector where there is a C compiler
 	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack
 	@race=-race; if ! $(CAN_RACE); then race=; echo "no C compiler with headers: the race detector is left out"; fi; \
-	set -x; bin/teststack $(GO) test $$race -timeout 20m $(PKG)
+	set -x; bin/teststack $(GO) test $$race -timeout 20m $(PKG) && \
+	bin/teststack $(GO) -C bench/peers test $$race -timeout 20m ./...
 
 .PHONY: test-sdk
 test-sdk: deps build ## drive a node with the SDK of trigger.dev from npm (FILES=suite/x.test.mjs for one file)
@@ -58,13 +63,30 @@ race: deps ## all tests under the race detector, whatever was cached
 	bin/teststack $(GO) test -race -count 1 -timeout 20m $(PKG)
 
 .PHONY: bench
-bench: deps ## load tests of the hot path on durable stores (BENCH=pattern, BENCHTIME=1s)
+bench: deps ## engines, peers and the stores alone in turn, with ratios; 10 minutes (ONLY=pattern, ROUNDS=3, WINDOW=2s)
+	$(GO) -C bench/peers run ./cmd/compare -only '$(ONLY)' -rounds $(ROUNDS) -window $(WINDOW) -out ../out/latest.json
+
+.PHONY: bench-full
+bench-full: deps ## the comparisons in more rounds, then the whole grid of benchmarks (BENCH=pattern, BENCHTIME=1s, COUNT=1)
+	$(GO) -C bench/peers run ./cmd/compare -rounds 5 -window 3s -out ../out/latest.json
 	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack
-	bin/teststack $(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -timeout 20m ./bench/...
+	bin/teststack $(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(COUNT) -timeout 4h ./bench ./bench/limits | tee bench/out/full.txt
+
+.PHONY: profile
+profile: deps ## profiles and a trace of one benchmark (BENCH=pattern, BENCHTIME=1s)
+	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack
+	@mkdir -p bench/out
+	bin/teststack $(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -timeout 1h -o bench/out/bench.test \
+		-cpuprofile bench/out/cpu.pprof -memprofile bench/out/heap.pprof -mutexprofile bench/out/mutex.pprof \
+		-blockprofile bench/out/block.pprof -trace bench/out/trace.out ./bench
+	@echo "open them: $(GO) tool pprof -http : bench/out/cpu.pprof (or heap, mutex, block)"
+	@echo "           $(GO) tool trace bench/out/trace.out"
+	@echo "how to read them: docs/benchmarks.md"
 
 .PHONY: lint
 lint: ## go vet, staticcheck, gofumpt
 	$(GO) vet ./...
+	$(GO) -C bench/peers vet ./...
 	$(GO) tool staticcheck ./...
 	@unformatted=$$($(GO) tool gofumpt -l .); \
 	if [ -n "$$unformatted" ]; then echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; fi
@@ -76,6 +98,7 @@ fmt: ## format all Go files
 .PHONY: verify
 verify: ## check that go.mod and generated files are up to date
 	$(GO) mod tidy -diff
+	$(GO) -C bench/peers mod tidy -diff
 	$(GO) mod verify
 	@state() { git diff HEAD | git hash-object --stdin; git status --porcelain; }; \
 	before=$$(state); $(GO) generate ./... || exit 1; \

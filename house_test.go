@@ -85,8 +85,8 @@ func TestOneOwnerForEachLibrary(t *testing.T) {
 	t.Parallel()
 	owners := map[string][]string{
 		"github.com/asynkron/protoactor-go": {"actors"},
-		"github.com/redis/go-redis":         {"redisdb", "internal/devstack"},
-		"github.com/jackc/pgx":              {"runstore", "runstore/schema", "tenant", "internal/devstack", "cmd/node"},
+		"github.com/redis/go-redis":         {"redisdb", "internal/devstack", "bench"},
+		"github.com/jackc/pgx":              {"runstore", "runstore/schema", "tenant", "internal/devstack", "cmd/node", "bench"},
 		"github.com/danielgtaylor/huma":     {"httpapi"},
 	}
 	walkGo(t, func(path string, test bool) {

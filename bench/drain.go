@@ -14,14 +14,10 @@ import (
 // all of it, from the start of the draining node until the last row is there; the
 // storm before is not counted.
 func Drain(ctx context.Context, s *load.Stores, entries int, payload []byte) (*load.Contestant, error) {
-	database, err := s.Database(ctx)
+	c, err := Config(ctx, s, Mollified)
 	if err != nil {
 		return nil, err
 	}
-	c := mollifier.Config{
-		Redis: s.Redis.URL(), Postgres: database, Migrate: true, Prefix: load.Fresh() + "m", NoDrain: true,
-	}
-	c.Gate.Threshold, c.Gate.Hold = 1, time.Hour
 	filler, err := mollifier.New(ctx, c)
 	if err != nil {
 		return nil, err

@@ -19,9 +19,10 @@ const (
 	PassThrough Way = iota // Redis claims, Postgres inserts: no rate trips the gate
 	Mollified              // the buffer takes everything, and nobody drains it
 	Off                    // the mollifier is switched off
+	Node                   // as a node has it by default
 )
 
-var wayNames = [...]string{"pass through", "mollified", "switched off"}
+var wayNames = [...]string{"pass through", "mollified", "switched off", "as a node"}
 
 // String names the way for tables.
 func (w Way) String() string { return wayNames[w] }
@@ -32,15 +33,11 @@ const (
 	Organisation = "bench"
 )
 
-// Open opens an engine on a database and a prefix of its own. Everything that the
+// Config is an engine's, on a database and a prefix of its own. Everything that the
 // way does not ask for is as a node has it by default.
-func Open(ctx context.Context, s *load.Stores, w Way) (*mollifier.Engine, error) {
-	database, err := s.Database(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c := mollifier.Config{
-		Redis: s.Redis.URL(), Postgres: database, Migrate: true, Prefix: load.Fresh() + "m",
+func Config(ctx context.Context, s *load.Stores, w Way) (c mollifier.Config, err error) {
+	c = mollifier.Config{
+		Redis: s.Redis, Migrate: true, Prefix: load.Fresh() + "m",
 		Buffer: mollifier.BufferConfig{MaxEntries: 1 << 30, MaxBytes: 1 << 40, TotalEntries: 1 << 30, TotalBytes: 1 << 40},
 	}
 	switch w {
@@ -51,12 +48,22 @@ func Open(ctx context.Context, s *load.Stores, w Way) (*mollifier.Engine, error)
 	case Off:
 		c.Gate.Off = true
 	}
+	c.Postgres, err = s.Database(ctx)
+	return c, err
+}
+
+// Open opens an engine.
+func Open(ctx context.Context, s *load.Stores, w Way) (*mollifier.Engine, error) {
+	c, err := Config(ctx, s, w)
+	if err != nil {
+		return nil, err
+	}
 	e, err := mollifier.New(ctx, c)
 	if err != nil || w != Mollified {
 		return e, err
 	}
-	for i := range 4 { // trips the gate
-		if _, err := e.Trigger(ctx, Trigger(load.Fresh()+strconv.Itoa(i), nil)); err != nil {
+	for range 4 { // trips the gate
+		if _, err := e.Trigger(ctx, Trigger(load.Fresh(), nil)); err != nil {
 			return nil, err
 		}
 	}

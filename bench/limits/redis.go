@@ -19,7 +19,7 @@ import (
 const partitions = 64
 
 func client(s *load.Stores, conns int) (*redis.Client, error) {
-	o, err := redis.ParseURL(s.Redis.URL())
+	o, err := redis.ParseURL(s.Redis)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func Set(s *load.Stores, pipeline, conns int, value []byte) (*load.Contestant, e
 // looks into Postgres that an engine makes before are left out.
 func Accept(ctx context.Context, s *load.Stores, batch int, payload []byte, keyed bool) (*load.Contestant, error) {
 	db, err := redisdb.New(redisdb.Config{
-		URL: s.Redis.URL(), Prefix: load.Fresh() + "a", Partitions: partitions, Deadline: 10 * time.Second,
+		URL: s.Redis, Prefix: load.Fresh() + "a", Partitions: partitions, Deadline: 10 * time.Second,
 	})
 	if err != nil {
 		return nil, err

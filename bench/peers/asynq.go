@@ -13,7 +13,7 @@ import (
 
 // Asynq enqueues a task for each trigger, whose id is the key.
 func Asynq(s *load.Stores, conns int, payload []byte) (*load.Contestant, error) {
-	o, err := redis.ParseURL(s.Redis.URL())
+	o, err := redis.ParseURL(s.Redis)
 	if err != nil {
 		return nil, err
 	}

@@ -76,7 +76,7 @@ func (r *reference) contestant(name string, payload []byte, end func()) *load.Co
 
 // ReferencePool runs the reference protocol over a pool of connections.
 func ReferencePool(s *load.Stores, conns int, payload []byte) (*load.Contestant, error) {
-	o, err := redis.ParseURL(s.Redis.URL())
+	o, err := redis.ParseURL(s.Redis)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func ReferencePool(s *load.Stores, conns int, payload []byte) (*load.Contestant,
 // ReferencePipelined runs the reference protocol through a client that pipelines
 // by itself. delay is how long it may gather before it sends; zero sends at once.
 func ReferencePipelined(s *load.Stores, delay time.Duration, payload []byte) (*load.Contestant, error) {
-	o, err := rueidis.ParseURL(s.Redis.URL())
+	o, err := rueidis.ParseURL(s.Redis)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ type setnx struct {
 }
 
 func newSetNX(ctx context.Context, s *load.Stores, conns int) (*setnx, error) {
-	o, err := redis.ParseURL(s.Redis.URL())
+	o, err := redis.ParseURL(s.Redis)
 	if err != nil {
 		return nil, err
 	}

@@ -22,10 +22,18 @@ const (
 	FsyncEverySec = "everysec" // synced once a second
 )
 
-// Stores are durable servers that nothing else uses. Postgres syncs each commit.
+// Stores are a Redis and a Postgres that nothing else uses, both durable: Postgres
+// syncs each commit.
 type Stores struct {
-	Redis    *devstack.Redis
-	Postgres *devstack.Postgres
+	Redis    string // addresses, with passwords: keep them out of logs
+	Postgres string
+
+	redis, postgres server // nil: not ours to watch
+}
+
+type server interface {
+	PID() int
+	Kill() error
 }
 
 func settings(fsync string) (redis, postgres map[string]string) {
@@ -43,49 +51,56 @@ func Start(ctx context.Context, dir, fsync string) (*Stores, error) {
 		return nil, err
 	}
 	ofRedis, ofPostgres := settings(fsync)
-	s := &Stores{}
-	if s.Redis, err = devstack.NewRedis(devstack.RedisConfig{
+	r, err := devstack.NewRedis(devstack.RedisConfig{
 		Dir: filepath.Join(dir, "redis"), DieWithParent: true, Settings: ofRedis,
-	}); err != nil {
+	})
+	if err != nil {
 		return nil, err
 	}
-	if s.Postgres, err = devstack.NewPostgres(devstack.PostgresConfig{
+	p, err := devstack.NewPostgres(devstack.PostgresConfig{
 		Dir: filepath.Join(dir, "postgres"), DieWithParent: true, Settings: ofPostgres,
-	}); err != nil {
+	})
+	if err != nil {
 		return nil, err
 	}
-	if err = errors.Join(s.Redis.Start(ctx), s.Postgres.Start(ctx)); err != nil {
+	err = errors.Join(r.Start(ctx), p.Start(ctx))
+	s := &Stores{r.URL(), p.URL(), r, p}
+	if err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
 }
 
 // Stop ends the servers at once.
-func (s *Stores) Stop() error { return errors.Join(s.Redis.Kill(), s.Postgres.Kill()) }
+func (s *Stores) Stop() error { return errors.Join(s.redis.Kill(), s.postgres.Kill()) }
 
-// ForTest starts servers that end with the test.
+// ForTest returns servers that end with the test. In short mode they are the ones
+// that all tests share, which are not durable: the figures are worth nothing then.
 func ForTest(t testing.TB, fsync string) *Stores {
 	t.Helper()
-	ofRedis, ofPostgres := settings(fsync)
-	return &Stores{
-		Redis:    stacktest.PrivateRedis(t, func(c *devstack.RedisConfig) { c.Settings = ofRedis }),
-		Postgres: stacktest.PrivatePostgres(t, func(c *devstack.PostgresConfig) { c.Settings = ofPostgres }),
+	if testing.Short() {
+		url, _ := stacktest.Redis(t)
+		return &Stores{Redis: url, Postgres: stacktest.Postgres(t)}
 	}
+	ofRedis, ofPostgres := settings(fsync)
+	r := stacktest.PrivateRedis(t, func(c *devstack.RedisConfig) { c.Settings = ofRedis })
+	p := stacktest.PrivatePostgres(t, func(c *devstack.PostgresConfig) { c.Settings = ofPostgres })
+	return &Stores{r.URL(), p.URL(), r, p}
 }
 
 // Database makes an empty database and returns its address: contestants share
 // the servers, not their tables.
 func (s *Stores) Database(ctx context.Context) (string, error) {
-	admin, err := pgx.Connect(ctx, s.Postgres.URL())
+	admin, err := pgx.Connect(ctx, s.Postgres)
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = admin.Close(ctx) }()
-	name := "bench_" + strings.ToLower(rand.Text())
+	name := "t_bench_" + strings.ToLower(rand.Text())
 	if _, err := admin.Exec(ctx, "create database "+name); err != nil {
 		return "", err
 	}
-	u, err := url.Parse(s.Postgres.URL())
+	u, err := url.Parse(s.Postgres)
 	if err != nil {
 		return "", err
 	}

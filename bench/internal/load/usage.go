@@ -23,17 +23,17 @@ func (s *Stores) usage() Usage {
 	var self syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &self)
 	u := Usage{Own: time.Duration(self.Utime.Nano() + self.Stime.Nano())}
-	if s == nil {
+	if s == nil || s.redis == nil {
 		return u
 	}
-	processes := readProcesses()
-	for _, p := range processes {
+	redis, postgres := s.redis.PID(), s.postgres.PID()
+	for _, p := range readProcesses() {
 		switch {
-		case s.Redis != nil && p.id == s.Redis.PID():
+		case p.id == redis:
 			u.Redis = p.own
-		case s.Postgres != nil && p.id == s.Postgres.PID():
+		case p.id == postgres:
 			u.Postgres += p.own + p.children // of those that have ended
-		case s.Postgres != nil && p.parent == s.Postgres.PID():
+		case p.parent == postgres:
 			u.Postgres += p.own
 		}
 	}
