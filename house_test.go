@@ -29,6 +29,7 @@ var floors = map[string]int{
 	"runstore":          3,
 	"runstore/schema":   2,
 	"tenant":            3,
+	"token":             1,
 	"shard":             2,
 	"redisdb":           2,
 	"run":               1,

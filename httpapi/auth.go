@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/e0ff5a15/mollifier/tenant"
+	"github.com/e0ff5a15/mollifier/token"
 )
 
 // Tenants knows credentials. It is asked on every request and must answer from
@@ -15,37 +16,49 @@ type Tenants interface {
 	// Authenticate returns the environment that the key opens. Errors:
 	// [tenant.ErrUnknownKey]; run.ErrUnavailable when it can not be known.
 	Authenticate(ctx context.Context, bearer string) (tenant.Environment, error)
+	// AuthenticateToken returns the environment of a public token, and what it
+	// grants. Errors: [token.ErrInvalid]; run.ErrUnavailable when it can not be known.
+	AuthenticateToken(ctx context.Context, text string) (tenant.Environment, token.Claims, error)
 	// SigningKey returns the key that public tokens of the environment are
 	// signed with.
 	SigningKey(environmentID string) ([]byte, error)
 }
 
-// authenticate returns the environment of the request's credential. Every
-// failure but an unavailable store is 401, each with the text that clients know.
-func authenticate(r *http.Request, tenants Tenants) (tenant.Environment, error) {
-	header := r.Header.Values("Authorization")
+// authenticate sets the environment of the request's credential, and what a token
+// grants. Every failure but an unavailable store is 401, each with the text that
+// clients know.
+func (c *call) authenticate(tenants Tenants) error {
+	header := c.Header.Values("Authorization")
 	if len(header) == 0 {
-		return tenant.Environment{}, unauthorized("No authorization header")
+		return unauthorized("No authorization header")
 	}
-	scheme, key, _ := strings.Cut(header[0], " ")
-	key = strings.TrimSpace(key)
-	if len(header) > 1 || !strings.EqualFold(scheme, "Bearer") || key == "" {
-		return tenant.Environment{}, unauthorized("Invalid or Missing API key")
+	scheme, credential, _ := strings.Cut(header[0], " ")
+	credential = strings.TrimSpace(credential)
+	if len(header) > 1 || !strings.EqualFold(scheme, "Bearer") || credential == "" {
+		return unauthorized("Invalid or Missing API key")
 	}
-	env, err := tenants.Authenticate(r.Context(), key)
+	if token.Looks(credential) {
+		env, claims, err := tenants.AuthenticateToken(c.Context(), credential)
+		if errors.Is(err, token.ErrInvalid) {
+			return unauthorized("Public Access Token is invalid")
+		}
+		c.env, c.token = env, &claims
+		return err
+	}
+	env, err := tenants.Authenticate(c.Context(), credential)
 	switch {
-	case errors.Is(err, tenant.ErrUnknownKey) && strings.Count(key, ".") == 2:
-		// The form of a signed token: no key has dots.
-		return env, unauthorized("Public Access Token is invalid")
 	case errors.Is(err, tenant.ErrUnknownKey):
-		return env, unauthorized("Invalid API key")
+		return unauthorized("Invalid API key")
 	case err != nil:
-		return env, err
+		return err
 	}
-	if env.Type == tenant.Preview && strings.TrimSpace(r.Header.Get("X-Trigger-Branch")) == "" {
-		return env, unauthorized("A preview key needs the x-trigger-branch header")
+	// A token is of an environment that its signer chose; a preview key opens one
+	// for many branches.
+	if env.Type == tenant.Preview && strings.TrimSpace(c.Header.Get("X-Trigger-Branch")) == "" {
+		return unauthorized("A preview key needs the x-trigger-branch header")
 	}
-	return env, nil
+	c.env = env
+	return nil
 }
 
 func unauthorized(text string) error {

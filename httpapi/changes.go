@@ -86,18 +86,9 @@ func (a *api) changeOperations() []operation {
 	}
 }
 
-// runID is the run of the path. One that no run can have is not found.
-func (c *call) runID() (run.ID, error) {
-	id, err := run.ParseID(c.PathValue("runId"))
-	if err != nil {
-		return run.ID{}, errNoRun
-	}
-	return id, nil
-}
-
 // cancel answers POST /api/v2/runs/{runId}/cancel.
 func (a *api) cancel(ctx context.Context, c *call) (reply, error) {
-	id, err := c.runID()
+	id, err := a.changeRun(c)
 	if err != nil {
 		return reply{}, err
 	}
@@ -109,11 +100,11 @@ func (a *api) cancel(ctx context.Context, c *call) (reply, error) {
 
 // addTags answers POST /api/v1/runs/{runId}/tags.
 func (a *api) addTags(ctx context.Context, c *call) (reply, error) {
-	id, err := c.runID()
+	body, err := readJSON[tagsBody](c)
 	if err != nil {
 		return reply{}, err
 	}
-	body, err := readJSON[tagsBody](c)
+	id, err := a.changeRun(c)
 	if err != nil {
 		return reply{}, err
 	}
@@ -132,10 +123,6 @@ func (a *api) addTags(ctx context.Context, c *call) (reply, error) {
 
 // reschedule answers POST /api/v1/runs/{runId}/reschedule.
 func (a *api) reschedule(ctx context.Context, c *call) (reply, error) {
-	id, err := c.runID()
-	if err != nil {
-		return reply{}, err
-	}
 	body, err := readJSON[rescheduleBody](c)
 	if err != nil {
 		return reply{}, err
@@ -147,6 +134,10 @@ func (a *api) reschedule(ctx context.Context, c *call) (reply, error) {
 	}
 	if !until.After(now) {
 		return reply{}, malformed("delay", "must be in the future")
+	}
+	id, err := a.changeRun(c)
+	if err != nil {
+		return reply{}, err
 	}
 	r, err := a.Engine.Reschedule(ctx, c.env.ID, id, until)
 	if errors.Is(err, run.ErrConflict) {
@@ -160,11 +151,11 @@ func (a *api) reschedule(ctx context.Context, c *call) (reply, error) {
 
 // setMetadata answers PUT /api/v1/runs/{runId}/metadata.
 func (a *api) setMetadata(ctx context.Context, c *call) (reply, error) {
-	id, err := c.runID()
+	body, err := readJSON[metadataBody](c)
 	if err != nil {
 		return reply{}, err
 	}
-	body, err := readJSON[metadataBody](c)
+	id, err := a.changeRun(c)
 	if err != nil {
 		return reply{}, err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 	"github.com/e0ff5a15/mollifier/tenant"
+	"github.com/e0ff5a15/mollifier/token"
 )
 
 // Keys and ids of the tests. The keys are canaries: no answer and no log may
@@ -61,6 +62,8 @@ type engine struct {
 	filter    runstore.Filter
 	page      runstore.Page
 	listed    fallback.Page
+	spent     map[[32]byte][32]byte
+	spendErr  error
 }
 
 func (e *engine) Trigger(ctx context.Context, t run.Trigger) (run.Result, error) {
@@ -138,6 +141,19 @@ func (e *engine) Reset(_ context.Context, organisation, environment, task, key s
 	return id1, e.changeErr
 }
 
+func (e *engine) SpendToken(_ context.Context, _ string, token, use [32]byte, _ time.Time) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.spent == nil {
+		e.spent = map[[32]byte][32]byte{}
+	}
+	if on, spent := e.spent[token]; spent && on != use {
+		return run.ErrConflict
+	}
+	e.spent[token] = use
+	return e.spendErr
+}
+
 type tenants struct{ err error }
 
 func (d tenants) Authenticate(_ context.Context, bearer string) (tenant.Environment, error) {
@@ -154,6 +170,22 @@ func (d tenants) Authenticate(_ context.Context, bearer string) (tenant.Environm
 		return tenant.Environment{ID: "env_preview", Name: "preview", Type: tenant.Preview, Organisation: org}, nil
 	}
 	return tenant.Environment{}, tenant.ErrUnknownKey
+}
+
+func (d tenants) AuthenticateToken(ctx context.Context, text string) (tenant.Environment, token.Claims, error) {
+	if d.err != nil {
+		return tenant.Environment{}, token.Claims{}, d.err
+	}
+	claims, err := token.Verify(text, [][]byte{[]byte(prodKey)}, now)
+	if err != nil {
+		return tenant.Environment{}, claims, err
+	}
+	key, known := map[string]string{"env_prod": prodKey, "env_dev": devKey, "env_preview": previewKey}[claims.Environment]
+	if !known {
+		return tenant.Environment{}, claims, token.ErrSignature
+	}
+	env, err := d.Authenticate(ctx, key)
+	return env, claims, err
 }
 
 func (d tenants) SigningKey(environment string) ([]byte, error) {

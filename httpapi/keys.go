@@ -7,6 +7,7 @@ import (
 	"reflect"
 
 	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/token"
 )
 
 func (a *api) keyOperations() []operation {
@@ -29,6 +30,9 @@ func (a *api) resetKey(ctx context.Context, c *call) (reply, error) {
 	}
 	if !body.Task.set || body.Task.value == "" {
 		return reply{}, malformed("taskIdentifier", "must be a string, and not empty")
+	}
+	if err := c.permit(token.Resource{Type: token.Runs}); err != nil {
+		return reply{}, err
 	}
 	key := c.PathValue("key")
 	_, err = a.Engine.Reset(ctx, c.env.Organisation.ID, c.env.ID, body.Task.value, key)

@@ -85,6 +85,9 @@ func (a *api) list(ctx context.Context, c *call) (reply, error) {
 	if err != nil {
 		return reply{}, queryError(err)
 	}
+	if err := c.permitList(&filter); err != nil {
+		return reply{}, err
+	}
 	out := listAnswer{Data: []listItem{}}
 	if query.Get("filter[schedule]") != "" || !inEnvironments(c, listOf(query, "filter[env]")) {
 		return answer(out) // no run has a schedule, and a key opens one environment

@@ -37,6 +37,12 @@ func Describe(version string) ([]byte, error) {
 		if schema.Type == huma.TypeObject {
 			schema.AdditionalProperties = true // requests: dropped; answers: clients must bear more
 		}
+		// What the wire promises: absent, or there, and never null.
+		for _, property := range schema.Properties {
+			if property.Type == huma.TypeArray {
+				property.Nullable = false
+			}
+		}
 	}
 	return doc.MarshalJSON()
 }
@@ -114,7 +120,7 @@ func (triggerOptions) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Sch
 
 // TransformSchema implements huma.SchemaTransformer.
 func (relatedView) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	return withoutNulls(s)
+	return withStatuses(s)
 }
 
 // TransformSchema implements huma.SchemaTransformer: the generator leaves out
@@ -133,12 +139,12 @@ func withCommon(r huma.Registry, s *huma.Schema) *huma.Schema {
 	delete(s.Properties, "relatedView")
 	maps.Copy(s.Properties, common.Properties)
 	s.Required = append(s.Required, common.Required...)
-	return withoutNulls(s)
+	return withStatuses(s)
 }
 
 // TransformSchema implements huma.SchemaTransformer.
 func (listAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	return withoutNulls(s)
+	return withStatuses(s)
 }
 
 // TransformSchema implements huma.SchemaTransformer: nothing in it is required.
@@ -153,24 +159,18 @@ func (replayBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema 
 
 // TransformSchema implements huma.SchemaTransformer.
 func (relatedRuns) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	return withoutNulls(s)
+	return withStatuses(s)
 }
 
 func allOptional(s *huma.Schema) *huma.Schema {
 	s.Required = nil
-	return withoutNulls(s)
+	return withStatuses(s)
 }
 
-// withoutNulls says of slices and pointers what the wire promises: absent, or
-// there, and never null. It names the statuses where there is one.
-func withoutNulls(s *huma.Schema) *huma.Schema {
-	for name, property := range s.Properties {
-		if property.Type == huma.TypeArray {
-			property.Nullable = false
-		}
-		if name == "status" {
-			property.Enum = values(run.Statuses[:])
-		}
+// withStatuses names the statuses of a run where there is one.
+func withStatuses(s *huma.Schema) *huma.Schema {
+	if status := s.Properties["status"]; status != nil {
+		status.Enum = values(run.Statuses[:])
 	}
 	return s
 }

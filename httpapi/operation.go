@@ -16,6 +16,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/e0ff5a15/mollifier/tenant"
+	"github.com/e0ff5a15/mollifier/token"
 )
 
 // operation is one method on one path: what answers it, what is checked before,
@@ -28,7 +29,8 @@ type operation struct {
 	do           func(ctx context.Context, c *call) (reply, error)
 
 	// scope is the action and type that a public token needs here, as
-	// "read:runs"; empty means that only an API key will do.
+	// "read:runs"; empty means that only an API key will do. The handler asks for
+	// it, of the resources that it has found: see [call.permit].
 	scope string
 
 	id, summary   string
@@ -41,7 +43,13 @@ type operation struct {
 // call is one request on its way through an operation.
 type call struct {
 	*http.Request
-	env    tenant.Environment
+	op  *operation
+	env tenant.Environment
+	// token is what the credential grants; nil for an API key. permitted says that
+	// a handler has asked it.
+	token     *token.Claims
+	permitted bool
+
 	bodies *budget
 	held   int64 // bytes of bodies, this call's part
 }
@@ -128,8 +136,8 @@ func (s *router) dispatch(w http.ResponseWriter, r *http.Request, ops []operatio
 // notFound is a path that is no route. Under /api the credential comes first.
 func (s *router) notFound(w http.ResponseWriter, r *http.Request) {
 	s.serve(w, r, &operation{
-		open: s.tenants == nil || !strings.HasPrefix(r.URL.EscapedPath(), "/api/"),
-		do:   func(context.Context, *call) (reply, error) { return reply{}, errNoRoute },
+		scope: anyToken, open: s.tenants == nil || !strings.HasPrefix(r.URL.EscapedPath(), "/api/"),
+		do: func(context.Context, *call) (reply, error) { return reply{}, errNoRoute },
 	})
 }
 
@@ -164,11 +172,14 @@ func (s *router) perform(r *http.Request, op *operation, id string) (re reply, e
 			re, err = reply{}, errPanic
 		}
 	}()
-	c := &call{Request: r, bodies: &s.bodies}
+	c := &call{Request: r, op: op, bodies: &s.bodies}
 	defer c.letGo()
 	if !op.open {
-		if c.env, err = authenticate(r, s.tenants); err != nil {
+		if err = c.authenticate(s.tenants); err != nil {
 			return reply{}, err
+		}
+		if c.token != nil && op.scope == "" {
+			return reply{}, forbidden()
 		}
 	}
 	if op.write || op.maybe && r.ContentLength != 0 {
@@ -178,7 +189,11 @@ func (s *router) perform(r *http.Request, op *operation, id string) (re reply, e
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
 	defer cancel()
-	return op.do(ctx, c)
+	re, err = op.do(ctx, c)
+	if err == nil && !c.asked() {
+		return reply{}, errForgot
+	}
+	return re, err
 }
 
 // errPanic is an internal error that has been logged already.

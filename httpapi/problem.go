@@ -28,6 +28,8 @@ type problem struct {
 	Field    string `json:"field,omitzero" doc:"The field of the request that is wrong."`
 	// Details is of a query that can not be read.
 	Details []detail `json:"details,omitzero" nullable:"false" doc:"What is wrong with a query, part by part."`
+	Code    string   `json:"code,omitzero" doc:"Of a refused permission: unauthorized."`
+	Param   string   `json:"param,omitzero" doc:"Of a refused permission: access_token."`
 
 	header http.Header
 }

@@ -38,17 +38,18 @@ type replayBody struct {
 // replay answers POST /api/v1/runs/{runId}/replay. It has a body only where
 // something is to be otherwise. The request key protects it as it protects a trigger.
 func (a *api) replay(ctx context.Context, c *call) (reply, error) {
-	id, err := c.runID()
-	if err != nil {
-		return reply{}, err
-	}
 	var body replayBody
+	var err error
 	if c.ContentLength != 0 {
 		if body, err = readJSON[replayBody](c); err != nil {
 			return reply{}, err
 		}
 	}
 	requestKey, err := oneHeader(c.Header, headerRequestKey)
+	if err != nil {
+		return reply{}, err
+	}
+	id, err := a.changeRun(c)
 	if err != nil {
 		return reply{}, err
 	}

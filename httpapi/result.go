@@ -37,11 +37,7 @@ var resultCodes = map[run.Status]string{
 
 // result answers GET /api/v1/runs/{runId}/result.
 func (a *api) result(ctx context.Context, c *call) (reply, error) {
-	id, err := c.runID()
-	if err != nil {
-		return reply{}, err
-	}
-	r, err := a.Engine.Run(ctx, c.env.ID, id)
+	r, err := a.readRun(ctx, c)
 	if err != nil {
 		return reply{}, err
 	}

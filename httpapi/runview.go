@@ -81,11 +81,7 @@ type relatedRuns struct {
 
 // retrieve answers GET /api/v3/runs/{runId}.
 func (a *api) retrieve(ctx context.Context, c *call) (reply, error) {
-	id, err := run.ParseID(c.PathValue("runId"))
-	if err != nil {
-		return reply{}, errNoRun
-	}
-	r, err := a.Engine.Run(ctx, c.env.ID, id)
+	r, err := a.readRun(ctx, c)
 	if err != nil {
 		return reply{}, err
 	}
@@ -101,6 +97,12 @@ func (a *api) whole(ctx context.Context, c *call, r *run.Run) (reply, error) {
 	}
 	if !r.Trigger.ParentRun.IsZero() && view.RelatedRuns.Parent == nil && view.RelatedRuns.Root == nil {
 		view.Depth = 0 // a parent that nobody knows is none
+	}
+	if !c.mayRead(view.RelatedRuns.Root) {
+		view.RelatedRuns.Root = nil
+	}
+	if !c.mayRead(view.RelatedRuns.Parent) {
+		view.RelatedRuns.Parent = nil
 	}
 	if c.oldVocabulary() {
 		view.oldVocabulary()

@@ -37,6 +37,10 @@ type Engine interface {
 	// Reset ends the interval of an idempotency key. Errors: run.ErrInvalid,
 	// run.ErrNotFound when no run holds it, run.ErrUnavailable.
 	Reset(ctx context.Context, organisation, environment, task, idempotencyKey string) (run.ID, error)
+	// SpendToken takes a token that may be used once for one use, both by their
+	// SHA-256, until a time. Errors: run.ErrConflict when it was used for another
+	// use; run.ErrUnavailable.
+	SpendToken(ctx context.Context, environment string, token, use [32]byte, until time.Time) error
 }
 
 // Config is what the public handler works with.

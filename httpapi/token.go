@@ -1,44 +1,40 @@
 package httpapi
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/token"
 )
 
-// What clients and verifiers of public tokens expect to find in them.
-const (
-	tokenIssuer   = "https://id.trigger.dev"
-	tokenAudience = "https://api.trigger.dev"
-	tokenLife     = time.Hour
-)
+// handleLife is how long the token lives that comes with the handle of a run or a
+// batch.
+const handleLife = time.Hour
 
-// handleClaims are the claims of the token that comes with a run's handle: it
-// may read that run and write to its input streams, and nothing else.
-type handleClaims struct {
+// publicClaims are claims for clients that sign on their own side.
+type publicClaims struct {
 	Subject string   `json:"sub"`
 	Public  bool     `json:"pub"`
-	Scopes  []string `json:"scopes"`
+	Scopes  []string `json:"scopes,omitzero"`
 }
 
-func claimsFor(environment string, id run.ID) handleClaims {
-	return handleClaims{environment, true, []string{"read:runs:" + id.String(), "write:inputStreams:" + id.String()}}
-}
-
-// text is the claims for clients that sign on their own side.
-func (c handleClaims) text() (string, error) {
-	b, err := json.Marshal(c)
-	return string(b), err
-}
-
-// sign makes the token: HS256 under the environment's own key.
-func (c handleClaims) sign(key []byte, now time.Time) (string, error) {
-	return jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
-		"sub": c.Subject, "pub": c.Public, "scopes": c.Scopes,
-		"iss": tokenIssuer, "aud": tokenAudience,
-		"iat": now.Unix(), "exp": now.Add(tokenLife).Unix(),
-	}).SignedString(key)
+// handToken puts a token with these scopes, and its claims, into the headers of an
+// answer: the handle of what the call has made. That is made: a token that can not
+// be signed is left out, and must not turn the answer into an error. With the
+// claims alone a client signs its own.
+func (a *api) handToken(header http.Header, environment string, scopes ...string) {
+	if text, err := json.Marshal(publicClaims{environment, true, scopes}); err == nil {
+		header.Set(headerClaims, string(text))
+	}
+	key, err := a.Tenants.SigningKey(environment)
+	if err != nil {
+		return
+	}
+	now := a.Now()
+	claims := token.Claims{Environment: environment, Scopes: scopes, Expires: now.Add(handleLife)}
+	if text, err := claims.Sign(key, now); err == nil {
+		header.Set(headerToken, text)
+	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/tenant"
+	"github.com/e0ff5a15/mollifier/token"
 )
 
 // The headers that a trigger reads and answers.
@@ -154,6 +155,13 @@ func (a *api) trigger(ctx context.Context, c *call) (reply, error) {
 	if err := t.Validate(); err != nil {
 		return reply{}, err
 	}
+	if err := c.permit(token.Resource{Type: token.Tasks, ID: t.Task}); err != nil {
+		return reply{}, err
+	}
+	if err := a.spend(ctx, c, t.RequestKey, t.IdempotencyKey, t.Task); err != nil {
+		return reply{}, err
+	}
+	t.OneTimeToken = c.token != nil && c.token.OneTime
 	result, err := a.Engine.Trigger(ctx, t)
 	if err != nil {
 		return reply{}, err
@@ -177,19 +185,9 @@ func (a *api) triggered(environment string, r run.Result) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	// The run exists: a token that can not be made must not turn that into an
-	// error. With the claims alone a client signs its own.
-	claims := claimsFor(environment, r.ID())
-	if text, err := claims.text(); err == nil {
-		re.header.Set(headerClaims, text)
-	}
-	key, err := a.Tenants.SigningKey(environment)
-	if err != nil || len(key) == 0 {
-		return re, nil
-	}
-	if token, err := claims.sign(key, a.Now()); err == nil {
-		re.header.Set(headerToken, token)
-	}
+	// The handle may read the run and write to its input streams, and nothing else.
+	id := r.ID().String()
+	a.handToken(re.header, environment, "read:runs:"+id, "write:inputStreams:"+id)
 	return re, nil
 }
 

@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -9,6 +10,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/token"
 )
 
 // Directory answers who may trigger, from memory. Its methods are safe for
@@ -108,6 +112,55 @@ func (d *Directory) Authenticate(ctx context.Context, bearer string) (Environmen
 	}
 	d.misses.add(h, now)
 	return Environment{}, ErrUnknownKey
+}
+
+// AuthenticateToken returns the environment of a public token, and what the
+// token grants. The errors:
+//   - [token.ErrInvalid]: the token is wrong or has ended, or none of the
+//     environment's root keys, as Postgres had them at most 5 s ago, signed it.
+//   - [run.ErrUnavailable]: no key known here signed it and Postgres can not be
+//     asked, so it may be a good one. Retry.
+//   - [run.ErrClosed], [ErrSecretKey], or the context's error.
+//
+// Only a token that no known key signed waits, for one shared check at most.
+func (d *Directory) AuthenticateToken(ctx context.Context, text string) (Environment, token.Claims, error) {
+	env, claims, err := d.verify(text)
+	if !errors.Is(err, token.ErrSignature) {
+		return env, claims, err
+	}
+	h, now := hashKey(text), d.now()
+	if d.misses.has(h, now) {
+		return Environment{}, token.Claims{}, token.ErrInvalid
+	}
+	if err := d.check(ctx); err != nil {
+		return Environment{}, token.Claims{}, err
+	}
+	env, claims, err = d.verify(text)
+	if errors.Is(err, token.ErrSignature) {
+		d.misses.add(h, now)
+	}
+	return env, claims, err
+}
+
+// verify goes by what is in memory. A token of an environment that is not known
+// here counts as signed with another key: newer tenants may have it.
+func (d *Directory) verify(text string) (Environment, token.Claims, error) {
+	id, err := token.Subject(text)
+	if err != nil {
+		return Environment{}, token.Claims{}, err
+	}
+	keys, err := d.VerifyingKeys(id)
+	if errors.Is(err, run.ErrNotFound) {
+		err = token.ErrSignature
+	}
+	if err != nil {
+		return Environment{}, token.Claims{}, err
+	}
+	claims, err := token.Verify(text, keys, d.now())
+	if err != nil {
+		return Environment{}, token.Claims{}, err
+	}
+	return d.snap.Load().environments[id], claims, nil
 }
 
 // check returns nil once the snapshot is what Postgres held after the call.

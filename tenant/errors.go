@@ -13,8 +13,9 @@ import (
 // ErrUnknownKey: no environment has this key, or the key has ended.
 var ErrUnknownKey = errors.New("tenant: unknown API key")
 
-// ErrExists: the organisation already has an environment of that name.
-var ErrExists = errors.New("tenant: the environment exists already")
+// ErrExists: the organisation already has an environment of that name, or the
+// environment a key of that name.
+var ErrExists = errors.New("tenant: one of that name exists already")
 
 // storeError says what Postgres said without naming hosts, users or values;
 // the driver's own error is kept for errors.Is and errors.As only.

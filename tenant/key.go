@@ -30,9 +30,14 @@ type keyHash [sha256.Size]byte
 func hashKey(key string) keyHash { return sha256.Sum256([]byte(key)) }
 
 // mintRootKey makes "tr_<type>_" and 24 random characters of [0-9A-Za-z]. An
-// additional key has "sk_" in between, so the two forms never meet.
+// additional key has "sk_" in between, so the two forms never meet: clients tell
+// by it that they can sign nothing themselves.
 func mintRootKey(t Type) Secret {
 	return NewSecret("tr_" + string(t) + "_" + randomAlphanumerics(keyRandomLen))
+}
+
+func mintAdditionalKey(t Type) Secret {
+	return NewSecret("tr_" + string(t) + "_sk_" + randomAlphanumerics(keyRandomLen))
 }
 
 func randomAlphanumerics(n int) string {

@@ -17,6 +17,7 @@ type Listed struct {
 // ListedKey is what may be shown of a key.
 type ListedKey struct {
 	Kind      Kind
+	Name      string // of an additional key
 	Hint      string // the key's last 4 characters
 	CreatedAt time.Time
 	ExpiresAt time.Time // zero: does not end
@@ -59,7 +60,7 @@ FROM environments e JOIN organisations o ON o.id = e.org_id ORDER BY o.name, e.n
 }
 
 func listKeys(ctx context.Context, tx pgx.Tx, all []Listed, index map[string]int) error {
-	rows, err := tx.Query(ctx, `SELECT env_id, kind, hint, created_at, expires_at FROM api_keys ORDER BY created_at DESC, key_hash`)
+	rows, err := tx.Query(ctx, `SELECT env_id, kind, coalesce(name, ''), hint, created_at, expires_at FROM api_keys ORDER BY created_at DESC, key_hash`)
 	if err != nil {
 		return err
 	}
@@ -68,7 +69,7 @@ func listKeys(ctx context.Context, tx pgx.Tx, all []Listed, index map[string]int
 		key  ListedKey
 		ends *time.Time
 	)
-	_, err = pgx.ForEachRow(rows, []any{&env, &key.Kind, &key.Hint, &key.CreatedAt, &ends}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&env, &key.Kind, &key.Name, &key.Hint, &key.CreatedAt, &ends}, func() error {
 		k := key
 		if ends != nil {
 			k.ExpiresAt = *ends

@@ -15,6 +15,7 @@ type snapshot struct {
 	keys          map[keyHash]storedKey
 	roots         map[string][]sealedKey // by environment id, the current root key first
 	organisations map[string]Organisation
+	environments  map[string]Environment // by id
 	replaced      chan struct{}
 }
 
@@ -53,6 +54,7 @@ func load(ctx context.Context, db beginner) (*snapshot, error) {
 		keys:          map[keyHash]storedKey{},
 		roots:         map[string][]sealedKey{},
 		organisations: map[string]Organisation{},
+		environments:  map[string]Environment{},
 		replaced:      make(chan struct{}),
 	}
 	o := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
@@ -63,11 +65,10 @@ func load(ctx context.Context, db beginner) (*snapshot, error) {
 		if err := s.readOrganisations(ctx, tx); err != nil {
 			return err
 		}
-		environments, err := s.readEnvironments(ctx, tx)
-		if err != nil {
+		if err := s.readEnvironments(ctx, tx); err != nil {
 			return err
 		}
-		return s.readKeys(ctx, tx, environments)
+		return s.readKeys(ctx, tx)
 	})
 	if err != nil {
 		return nil, err
@@ -90,23 +91,22 @@ func (s *snapshot) readOrganisations(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-func (s *snapshot) readEnvironments(ctx context.Context, tx pgx.Tx) (map[string]Environment, error) {
+func (s *snapshot) readEnvironments(ctx context.Context, tx pgx.Tx) error {
 	rows, err := tx.Query(ctx, `SELECT id, org_id, name, type FROM environments`)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	environments := map[string]Environment{}
 	var e Environment
 	var org string
 	_, err = pgx.ForEachRow(rows, []any{&e.ID, &org, &e.Name, &e.Type}, func() error {
 		e.Organisation = s.organisations[org]
-		environments[e.ID] = e
+		s.environments[e.ID] = e
 		return nil
 	})
-	return environments, err
+	return err
 }
 
-func (s *snapshot) readKeys(ctx context.Context, tx pgx.Tx, environments map[string]Environment) error {
+func (s *snapshot) readKeys(ctx context.Context, tx pgx.Tx) error {
 	// Of the ending root keys the one that ends last was current last.
 	rows, err := tx.Query(ctx, `SELECT key_hash, env_id, kind, sealed, expires_at FROM api_keys
 ORDER BY env_id, expires_at DESC NULLS FIRST`)
@@ -125,7 +125,7 @@ ORDER BY env_id, expires_at DESC NULLS FIRST`)
 			expires = *ends
 		}
 		h := keyHash(hash) // the column holds 32 bytes: a CHECK of the schema
-		s.keys[h] = storedKey{h, environments[env], expires}
+		s.keys[h] = storedKey{h, s.environments[env], expires}
 		if kind == Root {
 			s.roots[env] = append(s.roots[env], sealedKey{sealed, expires})
 		}

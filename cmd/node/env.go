@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,6 +31,7 @@ func (a *app) envCommand(set *settings) *ffcli.Command {
 		LongHelp:   envHelp,
 	}
 	c.Subcommands = []*ffcli.Command{a.envAdd(set), a.envList(set), a.envRotate(set), a.envEnrol(set)}
+	c.Subcommands = append(c.Subcommands, a.keyCommands(set)...)
 	c.Exec = func(_ context.Context, rest []string) error {
 		if len(rest) > 0 {
 			return usagef("unknown command %q", "env "+rest[0])
@@ -129,9 +131,10 @@ func (a *app) envList(set *settings) *ffcli.Command {
 }
 
 func (a *app) envRotate(set *settings) *ffcli.Command {
-	return a.envSubcommand(set, "rotate", "[flags] ENVIRONMENT",
+	var now *bool
+	c := a.envSubcommand(set, "rotate", "[flags] ENVIRONMENT",
 		"Give an environment (its id, or organisation/name) a new API key; the old one works for 24h more.",
-		"an environment: its id, or organisation/name",
+		anEnvironment,
 		func(ctx context.Context, admin *tenant.Admin, about string, out output) error {
 			id, err := environmentID(ctx, admin, about)
 			if err != nil {
@@ -140,6 +143,12 @@ func (a *app) envRotate(set *settings) *ffcli.Command {
 			key, ends, err := admin.Rotate(ctx, id)
 			if err != nil {
 				return err
+			}
+			if *now {
+				if _, err := admin.RevokeRotated(ctx, id); err != nil {
+					return err
+				}
+				ends = time.Now()
 			}
 			return out.print(
 				struct {
@@ -151,6 +160,8 @@ func (a *app) envRotate(set *settings) *ffcli.Command {
 				[][]string{{id, key.Reveal(), ends.UTC().Format(time.DateTime)}},
 			)
 		})
+	now = c.FlagSet.Bool("now", false, "end the old key at once, and all tokens that it signed: for a key that has leaked")
+	return c
 }
 
 func (a *app) envEnrol(set *settings) *ffcli.Command {
@@ -249,6 +260,7 @@ func environment(e tenant.Environment) environmentJSON {
 
 type keyJSON struct {
 	Kind      string    `json:"kind"`
+	Name      string    `json:"name,omitzero"`
 	Hint      string    `json:"hint"`
 	CreatedAt time.Time `json:"createdAt"`
 	ExpiresAt time.Time `json:"expiresAt,omitzero"`
@@ -263,17 +275,17 @@ type listedJSON struct {
 func listedOf(l tenant.Listed) listedJSON {
 	keys := make([]keyJSON, 0, len(l.Keys))
 	for _, k := range l.Keys {
-		keys = append(keys, keyJSON{string(k.Kind), k.Hint, k.CreatedAt, k.ExpiresAt})
+		keys = append(keys, keyJSON{string(k.Kind), k.Name, k.Hint, k.CreatedAt, k.ExpiresAt})
 	}
 	return listedJSON{environment(l.Environment), l.CreatedAt, keys}
 }
 
 // keysText is a list of keys for a table cell: "root ...aB3x, root ...9fQz until
-// 2030-01-02 03:04:05".
+// 2030-01-02 03:04:05, ci ...8kLm".
 func keysText(keys []tenant.ListedKey) string {
 	texts := make([]string, 0, len(keys))
 	for _, k := range keys {
-		text := fmt.Sprintf("%s ...%s", k.Kind, k.Hint)
+		text := fmt.Sprintf("%s ...%s", cmp.Or(k.Name, string(k.Kind)), k.Hint)
 		if !k.ExpiresAt.IsZero() {
 			text += " until " + k.ExpiresAt.UTC().Format(time.DateTime)
 		}
