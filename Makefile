@@ -57,6 +57,10 @@ test: deps lint ## lint, then all tests, under the race detector where there is 
 test-sdk: deps build ## drive a node with the SDK of trigger.dev from npm (FILES=suite/x.test.mjs for one file)
 	@sh scripts/test-sdk.sh $(FILES)
 
+.PHONY: record-sdk
+record-sdk: deps build ## record anew what the SDK sends and is answered, in test/sdk/recorded
+	@sh scripts/test-sdk.sh --record
+
 .PHONY: race
 race: deps ## all tests under the race detector, whatever was cached
 	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack

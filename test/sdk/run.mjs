@@ -2,6 +2,7 @@
 // them. Called by `make test-sdk`, which builds the node before:
 //
 //   node run.mjs [file ...]      all of suite/ unless files are named
+//   node run.mjs --record        record.mjs instead
 //
 // The suite gets its nodes as JSON in SDK_TEST_NODES:
 //
@@ -59,7 +60,7 @@ class Node {
   }
 }
 
-async function main(files) {
+async function main(args) {
   const folder = await mkdtemp(join(tmpdir(), "mollifier-sdk-"));
   await chmod(folder, 0o711); // Postgres may run as another user, who has to pass
   const nodes = [];
@@ -81,7 +82,7 @@ async function main(files) {
       { MOLLIFIER_REDIS: first.redis, MOLLIFIER_POSTGRES: first.postgres });
     await second.started;
     const info = { binary, flow: [first, await second.info()], still: [await still.info()] };
-    suite = spawn(process.execPath, ["--test", "--test-reporter=spec", "--test-concurrency=3", ...files], {
+    suite = spawn(process.execPath, args, {
       cwd: here, env: { ...clean, SDK_TEST_NODES: JSON.stringify(info) }, stdio: "inherit",
     });
     const [code] = await once(suite, "exit");
@@ -101,8 +102,9 @@ async function main(files) {
   }
 }
 
-let files = process.argv.slice(2).map((file) => resolve(file));
-if (files.length === 0) {
-  files = (await readdir(join(here, "suite"))).filter((name) => name.endsWith(".test.mjs")).map((name) => join(here, "suite", name));
-}
-process.exitCode = await main(files);
+const suite = async () => (await readdir(join(here, "suite"))).filter((name) => name.endsWith(".test.mjs")).map((name) => join("suite", name));
+
+const named = process.argv.slice(2);
+process.exitCode = await main(named[0] === "--record"
+  ? ["record.mjs"]
+  : ["--test", "--test-reporter=spec", "--test-concurrency=3", ...(named.length > 0 ? named : await suite())]);
