@@ -10,9 +10,11 @@ import (
 	"github.com/e0ff5a15/mollifier/shard"
 )
 
-// Buffer takes runs in: one answer for each, in their order. See [buffer.Store.Accept].
+// Buffer takes runs in: one answer for each, in their order. See
+// [buffer.Store.Accept] and [buffer.Store.Landed].
 type Buffer interface {
 	Accept(ctx context.Context, runs []buffer.Acceptance) []buffer.Accepted
+	Landed(ctx context.Context, refs []buffer.Ref) []error
 }
 
 // flushLooks asks Postgres who holds the keys that are about to be buffered.
@@ -20,7 +22,7 @@ func (s *Shards) flushLooks(batch []posted) {
 	s.count.lookCalls.Add(1)
 	keys := make([]runstore.KeyRef, len(batch))
 	for i := range batch {
-		keys[i] = runstore.KeyRef{Environment: batch[i].request.Environment, Hash: batch[i].request.Hash}
+		keys[i] = runstore.KeyRef{Environment: batch[i].request.Environment, Hash: batch[i].request.Hash, ID: batch[i].request.Run}
 	}
 	out := make([]reply, len(batch))
 	var states []runstore.KeyState
@@ -38,7 +40,7 @@ func (s *Shards) flushLooks(batch []posted) {
 			continue
 		}
 		k := &states[i]
-		out[i].look.Seen = shard.Seen{Found: k.Found, Live: k.Live, Holder: holder(k.Holder), Floor: k.Floor}
+		out[i].look.Seen = shard.Seen{Known: k.Known, Found: k.Found, Live: k.Live, Holder: holder(k.Holder), Floor: k.Floor}
 	}
 	s.deliver(batch, out)
 }
@@ -104,7 +106,7 @@ func (s *Shards) flushAccepts(batch []posted) {
 func acceptance(r *shard.Request) buffer.Acceptance {
 	a := buffer.Acceptance{
 		Snapshot: r.Snapshot, Since: r.Since.At, Epoch: r.Since.Epoch,
-		CheckSkipped: r.Seen.Skipped, Floor: r.Seen.Floor,
+		CheckSkipped: r.Seen.Skipped, Unsure: r.Unsure, Floor: r.Seen.Floor,
 	}
 	if r.Claimed {
 		a.Token = r.Token

@@ -217,6 +217,10 @@ func (f *faultyBuffer) Accept(ctx context.Context, runs []buffer.Acceptance) []b
 	return out
 }
 
+func (f *faultyBuffer) Landed(ctx context.Context, refs []buffer.Ref) []error {
+	return f.real.Landed(ctx, refs)
+}
+
 func (f *faultyBuffer) set(change func(*faultyBuffer)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -85,6 +85,7 @@ type Shards struct {
 	checks  *writer[posted]
 	looks   *writer[posted]
 	accepts *writer[posted]
+	landed  landings
 
 	closing  atomic.Bool
 	quiet    chan struct{} // closed once closing and no caller is inside Trigger
@@ -100,6 +101,7 @@ func Start(cfg Config, stores Stores) (*Shards, error) {
 	s := &Shards{
 		cfg: cfg, stores: stores, log: cfg.Logger,
 		quiet: make(chan struct{}), stopped: make(chan struct{}),
+		landed: landings{news: make(chan struct{}, 1)},
 	}
 	ops := limits{items: claimItems, bytes: settleBytes, slots: claimSlots}
 	s.claims = newWriter(ops, func(posted) int { return 256 }, s.flushClaims)
@@ -134,6 +136,7 @@ func Start(cfg Config, stores Stores) (*Shards, error) {
 		s.cells, s.pids = append(s.cells, c), append(s.pids, pid)
 	}
 	s.ticker.Go(s.tickLoop)
+	s.ticker.Go(s.landedLoop)
 	return s, nil
 }
 

@@ -21,16 +21,17 @@ type Stats struct {
 	AcceptCalls uint64 // batches sent to Redis to accept
 	Mollified   uint64 // runs that the buffer accepted
 	Diverted    uint64 // runs that one store could not take and the other was asked for
+	Landed      uint64 // runs that were settled after the reply to their accept was lost
 	FailOpen    uint64 // claims that Redis did not decide
 	Panics      uint64 // recovered
 	Waiting     int64  // callers that wait now
 }
 
 type counters struct {
-	triggers, refused, claims, publishes, releases, settles, checks atomic.Uint64
-	redisCalls, settleCalls, checkCalls, failOpen, panics           atomic.Uint64
-	looks, lookCalls, accepts, acceptCalls, mollified, diverted     atomic.Uint64
-	callers, bytes                                                  atomic.Int64
+	triggers, refused, claims, publishes, releases, settles, checks     atomic.Uint64
+	redisCalls, settleCalls, checkCalls, failOpen, panics               atomic.Uint64
+	looks, lookCalls, accepts, acceptCalls, mollified, diverted, landed atomic.Uint64
+	callers, bytes                                                      atomic.Int64
 }
 
 func (c *counters) stats() Stats {
@@ -40,7 +41,7 @@ func (c *counters) stats() Stats {
 		Settles: c.settles.Load(), Checks: c.checks.Load(),
 		RedisCalls: c.redisCalls.Load(), SettleCalls: c.settleCalls.Load(), CheckCalls: c.checkCalls.Load(),
 		Looks: c.looks.Load(), LookCalls: c.lookCalls.Load(), Accepts: c.accepts.Load(), AcceptCalls: c.acceptCalls.Load(),
-		Mollified: c.mollified.Load(), Diverted: c.diverted.Load(),
+		Mollified: c.mollified.Load(), Diverted: c.diverted.Load(), Landed: c.landed.Load(),
 		FailOpen: c.failOpen.Load(), Panics: c.panics.Load(), Waiting: c.callers.Load(),
 	}
 }

@@ -48,6 +48,9 @@ type posted struct {
 // dispatch posts a request to the writer of its store. It never blocks.
 func (s *Shards) dispatch(from int, r *shard.Request) {
 	p := posted{from, *r}
+	if r.Diverted {
+		s.count.diverted.Add(1)
+	}
 	switch r.Verb {
 	case shard.Settle:
 		s.count.settles.Add(1)
@@ -61,6 +64,9 @@ func (s *Shards) dispatch(from int, r *shard.Request) {
 	case shard.Accept:
 		s.count.accepts.Add(1)
 		s.accepts.post(p)
+	case shard.Landed:
+		s.count.landed.Add(1)
+		s.landed.add(buffer.Ref{Environment: r.Environment, ID: r.Run}, time.Now())
 	default:
 		switch r.Verb {
 		case shard.Claim:
@@ -95,7 +101,7 @@ func (s *Shards) flushClaims(batch []posted) {
 }
 
 func claimOp(r *shard.Request) claim.Op {
-	op := claim.Op{Partition: r.Partition, Hash: r.Hash, Token: claim.Token(r.Token), Observed: r.Observed}
+	op := claim.Op{Partition: r.Partition, Hash: r.Hash, Token: claim.Token(r.Token), Observed: r.Observed, Floor: r.Floor}
 	switch r.Verb {
 	case shard.Claim:
 		op.Verb = claim.Claim
@@ -149,7 +155,8 @@ func (s *Shards) flushSettles(batch []posted) {
 	err := s.bounded(s.cfg.SettleDeadline, func(ctx context.Context) {
 		for i, r := range s.stores.Runs.Settle(ctx, items) {
 			out[i].settle = shard.SettleReply{
-				Created: r.Outcome != runstore.Held, Holder: holder(r.Holder),
+				Created: r.Outcome != runstore.Held && r.Outcome != runstore.Stale, Holder: holder(r.Holder),
+				Stale: r.Outcome == runstore.Stale, Floor: r.Floor,
 				Err: r.Err, Unknown: runstore.OutcomeUnknown(r.Err), Rejected: errors.Is(r.Err, runstore.ErrRejected),
 			}
 		}

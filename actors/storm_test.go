@@ -3,6 +3,7 @@ package actors_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -402,6 +403,28 @@ func TestBoundRunFailedInPostgres(t *testing.T) {
 		}
 		assertIntervals(t, s)
 	}
+}
+
+// What the gate counts brings Redis's clock along: after a trip a keyed trigger
+// costs a look and an accept, and no claim.
+func TestTrippedKeysMakeNoClaim(t *testing.T) {
+	t.Parallel()
+	s := gated(t)
+	n := s.node(t)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var reports sync.WaitGroup
+	reports.Go(func() { _ = n.gate.Report(ctx) })
+	defer reports.Wait()
+	defer stop()
+	n.stay()
+	eventually(t, "a key is taken without a claim", func() bool {
+		before, claims := n.Stats(), n.claims.counted(claim.Claim)
+		r := n.now(keyed(run.MintID(time.Now(), 0).String()))
+		after := n.Stats()
+		return r.State() == run.Buffered && n.claims.counted(claim.Claim) == claims &&
+			after.Looks == before.Looks+1 && after.Accepts == before.Accepts+1 && after.Publishes == 0
+	})
 }
 
 // Two nodes take the fast path with one key, both having missed it in Postgres:

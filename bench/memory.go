@@ -87,6 +87,10 @@ func (memoryRuns) Keys(context.Context, []runstore.KeyRef) ([]runstore.KeyState,
 	panic("nothing is mollified")
 }
 
+func (memoryBuffer) Landed(context.Context, []buffer.Ref) []error {
+	panic("nothing is mollified")
+}
+
 func (memoryRuns) Available() bool { return true }
 
 type memoryBuffer struct{}

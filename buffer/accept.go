@@ -28,6 +28,10 @@ type Acceptance struct {
 	Epoch string
 	// CheckSkipped: Postgres could not be asked at all.
 	CheckSkipped bool
+	// Unsure: the run may be in Postgres already, because the reply to its settle
+	// was lost. Its entry, and one whose check was skipped, begins as [Returned]:
+	// whoever meets it asks Postgres before it answers for sure.
+	Unsure bool
 
 	// Holder that Postgres named, with a zero ID if it named none, and the
 	// earliest acceptance that Postgres allows.
@@ -82,7 +86,7 @@ type Accepted struct {
 	Until       run.Instant // 0 for a run without a key
 	PayloadHash run.Digest
 	RequestHash run.Digest
-	Queued      bool          // BoundTo: nobody has leased the run yet, so it holds the key as of this reply
+	Queued      bool          // BoundTo: the run's entry is [Queued], so it holds the key as of this reply
 	Wait        time.Duration // PendingForeign
 	Err         error
 }
@@ -229,7 +233,15 @@ func (p *pack) add(i int, a *Acceptance, it acceptItem) {
 		slot, snap.ID.String(), it.body, hash, ttl, snap.PayloadHash.String(), snap.RequestHash.String(),
 		tokenText(a.Token), since, a.Epoch, int64(a.Floor), flag(a.CheckSkipped),
 		a.Holder.ID.String(), int64(a.Holder.AcceptedAt), int64(a.Holder.Until), flag(a.Holder.Ended),
-		a.Holder.PayloadHash.String(), a.Holder.RequestHash.String())
+		a.Holder.PayloadHash.String(), a.Holder.RequestHash.String(), string(rune(a.begins())))
+}
+
+// begins is the status that the entry begins with.
+func (a *Acceptance) begins() Status {
+	if a.Unsure || a.CheckSkipped && !a.Snapshot.Key.IsZero() {
+		return Returned
+	}
+	return Queued
 }
 
 func flag(b bool) string {

@@ -26,7 +26,9 @@
 //
 //	       accept            lease                        ack
 //	absent ─────► queued (q) ─────► leased (l) ─────────────────────► materialised (m) ──30 s──► absent
-//	                                │ ▲   │  │                          ▲
+//	   │               │ landed     │ ▲   │  │                          ▲
+//	   │ unsure        ▼            │ │   │  │                          │
+//	   └───────────► returned (r)   │ │   │  │                          │
 //	    requeue with a delay        │ │   │  │ lease ran out, delay     │ ack of a late drainer
 //	    (same state, nobody's)      └─┘   │  │ over, requeue            │
 //	                                      │  ▼                          │
@@ -38,8 +40,14 @@
 // Queued and returned entries are in the queue of their environment, which is
 // first in, first out; a returned one goes to the front. The two differ in what
 // they prove: nothing can have happened to a queued run, because nobody ever held
-// it; a returned one may be in Postgres, settled by a drainer that died before
-// its ack, and may even have ended there.
+// it; of a returned one Postgres is to be asked. It may be there, settled by a
+// drainer that died before its ack, and may even have ended there.
+//
+// So an entry begins as returned where something is unsure from the start: the
+// run may be in Postgres because the reply to its settle was lost, or Postgres
+// could not be asked about its key, so that another run may hold it there. And
+// a queued entry becomes a returned one when its run was settled because the reply
+// to its accept was lost ([Store.Landed]).
 //
 // An entry has no Redis TTL until it is materialised: it leaves by ack or fail,
 // however long that takes. The index lists what is not materialised, by id. The
@@ -119,6 +127,9 @@
 //   - ack: repeated, it finds the entry materialised or gone: done.
 //   - extend, requeue, fail: repeated, the token is gone or the same; the entry is
 //     where the first execution put it. Fail answers true only once.
+//   - landed: repeated, the entry is returned already. The accept that it is about
+//     may be executed after it, by a Redis that hung; so it is repeated for as long
+//     as that can be.
 //   - patch: its 16 bytes tell a repetition from another writer's equal patch.
 //   - reap, set aside, revive: each moves what is there; nothing to move is done.
 //

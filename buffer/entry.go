@@ -14,8 +14,8 @@ type Status byte
 
 // The statuses. All but Materialised take changes.
 const (
-	Queued       Status = 'q' // nobody ever leased it: nothing can have happened to the run
-	Returned     Status = 'r' // waits again after a lease; the run may be in Postgres
+	Queued       Status = 'q' // never leased nor settled, and Postgres was asked of its key: nothing can have happened to it
+	Returned     Status = 'r' // waits, after a lease or because something is unsure; Postgres is to be asked
 	Leased       Status = 'l' // being drained, or held back until a retry
 	Materialised Status = 'm' // in Postgres, which is to be asked; readable for [Grace]
 )

@@ -27,6 +27,8 @@ var (
 	ackLua string
 	//go:embed lua/fail.lua
 	failLua string
+	//go:embed lua/landed.lua
+	landedLua string
 	//go:embed lua/patch.lua
 	patchLua string
 	//go:embed lua/get.lua
@@ -57,6 +59,7 @@ var (
 	reviveScript  = redisdb.NewScript(frees + commonLua + reviveLua)
 	ackScript     = redisdb.NewScript(frees + commonLua + ackLua)
 	failScript    = redisdb.NewScript(frees + commonLua + failLua)
+	landedScript  = redisdb.NewScript(frees + commonLua + landedLua)
 	getScript     = redisdb.NewScript(readsIt + commonLua + getLua)
 	listScript    = redisdb.NewScript(readsIt + commonLua + listLua)
 	usageScript   = redisdb.NewScript(readsIt + commonLua + usageLua)

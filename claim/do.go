@@ -123,7 +123,7 @@ func (s *Store) add(c *plan, op *Op, item int) {
 	c.Args = append(c.Args, op.Token.append(make([]byte, 0, 22)))
 	switch c.verb {
 	case Claim:
-		c.Args = append(c.Args, op.Observed.String())
+		c.Args = append(c.Args, op.Observed.String(), int64(op.Floor))
 	case Publish:
 		found := "0"
 		if op.Found {

@@ -39,7 +39,8 @@
 //
 //	pending stays pending: own claim or renew (the deadline moves), another's
 //	claim (flag w), another's claim at or after the deadline (the owner
-//	changes), reset with acc >= cut (flag c).
+//	changes), reset with acc >= cut (flag c), own claim with a later floor (the
+//	acceptance rises to it).
 //	(1) TIME >= until, or the run is the one that the claimer observed.
 //	(2) flag c is set and Op.Found too.
 //
@@ -114,7 +115,7 @@
 //
 // The network may repeat a call, and a caller repeats it when the outcome is
 // unknown. Claim and renew find their own token and answer as before, moving
-// only the deadline. Publish finds the record resolved to its own run and
+// only the deadline, unless the claim demands a later acceptance than it has. Publish finds the record resolved to its own run and
 // answers [Done]; release finds a floor and answers [Done]. Reset only raises
 // the floor, sets a flag, or shortens an interval to the same end. Nothing is counted, and nothing is appended.
 //
@@ -126,6 +127,12 @@
 // before the reset was there. Then publishing a run that the owner created
 // succeeds, for it was accepted after the cut; publishing one that it merely
 // found ([Op.Found]) deletes the claim instead and answers [Lost].
+//
+// Postgres may tell the owner of a claim from before the cut that it is stale,
+// before the reset has come to Redis, or although it never will (it failed, and is
+// to be repeated). The owner then claims with [Op.Floor], the cut: its own claim is
+// taken anew from there on, and the rest of the reset finds a claim that came
+// after the cut. A key that meanwhile is another's is answered as such.
 //
 // # What it refuses
 //

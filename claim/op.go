@@ -46,6 +46,9 @@ type Op struct {
 	// resolved to exactly this run; the caller saw that it no longer holds the
 	// key. Zero: any valid resolution is the answer.
 	Observed run.ID
+	// Floor, for Claim: the least acceptance that will do, because Postgres has
+	// refused an earlier one. An own claim from before it is taken anew. Zero: any.
+	Floor run.Instant
 
 	// For Publish: the run that holds the key, when it was accepted, and until
 	// when it holds the key.
@@ -125,6 +128,9 @@ func (op *Op) check(partitions int) error {
 	}
 	if op.Token.IsZero() {
 		return errors.New("claim: op without a token")
+	}
+	if op.Floor < 0 || op.Floor > redisdb.MaxInstant {
+		return fmt.Errorf("claim: floor %d outside [0, %d]", op.Floor, redisdb.MaxInstant)
 	}
 	if op.Verb != Publish {
 		return nil

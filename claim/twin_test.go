@@ -41,7 +41,9 @@ func (w *twin) do(op Op, accepted run.Instant) (state State, announced bool) {
 	case Claim:
 		switch {
 		case mine:
-			w.over = false
+			if w.over = false; w.acc < op.Floor {
+				w.acc = accepted
+			}
 			return Claimed, false
 		case w.state == 'p' && !w.over:
 			if !strings.Contains(w.flags, "w") {
@@ -189,6 +191,9 @@ func TestTwin(t *testing.T) {
 						if rapid.Bool().Draw(rt, "saw a run") {
 							op.Observed = id.Draw(rt, "observed")
 						}
+						if rapid.IntRange(0, 3).Draw(rt, "was stale") == 0 {
+							op.Floor = rapid.SampledFrom([]run.Instant{1, b.now(), ahead + 7}).Draw(rt, "floor")
+						}
 					}
 					ops, at = append(ops, op), append(at, i)
 				}
@@ -212,12 +217,16 @@ func TestTwin(t *testing.T) {
 							woken = append(woken, op.Hash.String())
 						}
 						switch {
+						case state == Claimed && old.state == 'p' && old.token == op.Token && old.acc < op.Floor:
+							if r.AcceptedAt < max(before, op.Floor) || r.AcceptedAt > max(b.now(), op.Floor) {
+								rt.Fatalf("taken anew at %d, floor %d, was %d", r.AcceptedAt, op.Floor, old.acc)
+							}
 						case state == Claimed && old.state == 'p' && old.token == op.Token:
 							if r.AcceptedAt != old.acc {
 								rt.Fatalf("claimed again at %d, was %d", r.AcceptedAt, old.acc)
 							}
 						case state == Claimed:
-							if r.AcceptedAt < max(before, old.least()) || r.AcceptedAt > max(b.now(), old.least()) {
+							if r.AcceptedAt < max(before, old.least(), op.Floor) || r.AcceptedAt > max(b.now(), old.least(), op.Floor) {
 								rt.Fatalf("claimed at %d over %+v", r.AcceptedAt, old)
 							}
 						case state == Bound && r.Queued != (w.entry == 'q'):
@@ -316,10 +325,10 @@ func TestTwice(t *testing.T) {
 	}
 	for i, record := range records {
 		k := keyOf("twice")
-		observed := k.op(Claim, mine)
-		observed.Observed = id
+		observed, floored := k.op(Claim, mine), k.op(Claim, mine)
+		observed.Observed, floored.Floor = id, now+2*hour
 		for _, op := range []Op{
-			k.op(Claim, mine), observed, k.op(Release, mine), k.op(Renew, mine),
+			k.op(Claim, mine), observed, floored, k.op(Release, mine), k.op(Renew, mine),
 			k.publish(mine, id, now, now+hour, false), k.publish(mine, id, now, now+hour, true),
 		} {
 			if record == "" {

@@ -55,7 +55,9 @@
 // # Reporting
 //
 // [Gate.Report] is the only I/O: one round trip for all environments that have
-// counted something, again as soon as the last has returned, without a timer.
+// counted something, again as soon as the last has returned, without a timer. It
+// brings a reading of Redis's clock along (see [redisdb.DB.LastTime]), so that an
+// environment that trips is mollified from its first trigger on without claims.
 // It has a budget of 50 ms, which nobody waits for. Counts whose call failed
 // are never sent again, and Redis is then left alone for a pause, so a Redis
 // that hangs is asked a few times a second whatever the load. Without Redis the

@@ -74,10 +74,12 @@ func (g *Gate) collect() []tally {
 
 // tell makes one call of all tallies, and reports whether Redis served them.
 func (g *Gate) tell(ctx context.Context, tallies []tally) bool {
-	calls := make([]redisdb.Call, len(tallies))
+	calls := make([]redisdb.Call, len(tallies), len(tallies)+1)
 	for i, t := range tallies {
 		calls[i] = call(t.name, t.n, t.limits)
 	}
+	// Whoever mollifies has to know Redis's clock, and who counts may soon mollify.
+	calls = append(calls, redisdb.ClockCall())
 	within, cancel := context.WithTimeout(ctx, g.cfg.Budget)
 	results := g.redis.Run(within, calls)
 	cancel()

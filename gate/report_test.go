@@ -36,6 +36,9 @@ func (s *slow) Run(_ context.Context, calls []redisdb.Call) []redisdb.Result {
 	s.before()
 	results := make([]redisdb.Result, len(calls))
 	for i, c := range calls {
+		if len(c.Keys) == 0 {
+			continue // a reading of the clock
+		}
 		n := c.Args[0].(int64)
 		l := limits{window: c.Args[1].(int64), threshold: c.Args[2].(int64), hold: c.Args[3].(int64)}
 		if c.Script == scripts[GCRA] {

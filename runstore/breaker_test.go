@@ -58,13 +58,16 @@ func (s *testStore) everyCallIsRefused() {
 		"settle":      func() error { return s.settleOne(keyed("k", 1)).Err },
 		"materialise": func() error { return s.Materialise(ctx, []Materialisation{fromBuffer("k", 1, 2)})[0].Err },
 		"check":       func() error { return s.Check(ctx, []Check{{env, keyed("k", 1).Hash, id}})[0].Err },
-		"keys":        func() error { _, err := s.Keys(ctx, []KeyRef{{env, keyed("k", 1).Hash}}); return err },
-		"runs":        func() error { _, err := s.Runs(ctx, env, []run.ID{id}); return err },
-		"cancel":      func() error { _, err := s.Cancel(ctx, env, id, ""); return err },
-		"list":        func() error { _, err := s.List(ctx, env, Filter{}, Page{Limit: 1}); return err },
-		"batch":       func() error { _, err := s.CreateBatch(ctx, env, "b", 1, 0); return err },
-		"reset":       func() error { _, _, err := s.Reset(ctx, env, keyed("k", 1).Hash, 0); return err },
-		"ready":       func() error { return s.Ready(ctx) },
+		"keys": func() error {
+			_, err := s.Keys(ctx, []KeyRef{{Environment: env, Hash: keyed("k", 1).Hash}})
+			return err
+		},
+		"runs":   func() error { _, err := s.Runs(ctx, env, []run.ID{id}); return err },
+		"cancel": func() error { _, err := s.Cancel(ctx, env, id, ""); return err },
+		"list":   func() error { _, err := s.List(ctx, env, Filter{}, Page{Limit: 1}); return err },
+		"batch":  func() error { _, err := s.CreateBatch(ctx, env, "b", 1, 0); return err },
+		"reset":  func() error { _, _, err := s.Reset(ctx, env, keyed("k", 1).Hash, 0); return err },
+		"ready":  func() error { return s.Ready(ctx) },
 	}
 	began := time.Now()
 	for name, call := range calls {

@@ -105,11 +105,14 @@ func (q *Check) validate() error {
 type KeyRef struct {
 	Environment string
 	Hash        run.Hash
+	// ID of a run to be looked for, too; zero for none.
+	ID run.ID
 }
 
 // KeyState is who sits in a key's slot.
 type KeyState struct {
 	Holder
+	Known bool // the run of KeyRef.ID has a row
 	Found bool // the key has a holder, of whatever kind
 	// Live: the holder is a run that was neither reset nor cleared. Whether its
 	// interval has ended is for the key's clock to say: see Until.
@@ -127,7 +130,7 @@ func (s *Store) Keys(ctx context.Context, keys []KeyRef) ([]KeyState, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
-	envs, hashes := make([]string, len(keys)), make([][]byte, len(keys))
+	envs, hashes, ids := make([]string, len(keys)), make([][]byte, len(keys)), make([]string, len(keys))
 	for i := range keys {
 		if keys[i].Environment == "" {
 			return nil, missing("environment")
@@ -135,11 +138,11 @@ func (s *Store) Keys(ctx context.Context, keys []KeyRef) ([]KeyState, error) {
 		if keys[i].Hash == (run.Hash{}) {
 			return nil, missing("key hash")
 		}
-		envs[i], hashes[i] = keys[i].Environment, keys[i].Hash[:]
+		envs[i], hashes[i], ids[i] = keys[i].Environment, keys[i].Hash[:], keys[i].ID.String()
 	}
 	var states []KeyState
 	c := s.retry(ctx, s.cold, aFewTimes, func(ctx context.Context, conn *pgxpool.Conn) error {
-		rows, err := conn.Query(ctx, keysSQL, envs, hashes)
+		rows, err := conn.Query(ctx, keysSQL, envs, hashes, ids)
 		if err != nil {
 			return err
 		}
@@ -156,18 +159,21 @@ func (s *Store) Keys(ctx context.Context, keys []KeyRef) ([]KeyState, error) {
 }
 
 func scanKeyState(row pgx.CollectableRow) (KeyState, error) {
-	var h holderRow
-	if err := row.Scan(h.targets()...); err != nil {
+	var (
+		h     holderRow
+		known bool
+	)
+	if err := row.Scan(append([]any{&known}, h.targets()...)...); err != nil {
 		return KeyState{}, err
 	}
 	if !h.found() {
-		return KeyState{}, nil
+		return KeyState{Known: known}, nil
 	}
 	holder, err := h.holder(run.ID{})
 	if err != nil {
 		return KeyState{}, err
 	}
-	k := KeyState{Holder: holder, Found: true, Live: !h.ended()}
+	k := KeyState{Holder: holder, Known: known, Found: true, Live: !h.ended()}
 	switch {
 	case !k.Live:
 		k.Floor = h.floor()

@@ -46,6 +46,19 @@
 // clocks of Redis and Postgres may disagree: that moves intervals, and fact 3
 // still keeps them apart.
 //
+// # Stale settlements
+//
+// Fact 3 raises an acceptance above the floor where clocks disagree. It must not
+// do so where a reset came between a claim and its settle: the reset drops the
+// claim, and while the settle is under way another node may look, find the
+// tombstone, and accept a run into the buffer. Both would begin at the cut, and
+// one would become an alias although nothing has failed. The two cases differ in
+// what the settlement meets: nobody begins while a claim stands, so a holder that
+// has ended and that began after the claim's acceptance (a tombstone begins at its
+// cut) proves that the claim was dropped, or is about to be. Such a settlement is
+// [Stale], stores nothing, and stays so whatever follows in the chain. Its caller
+// claims again from the floor on. A live holder is no such case: it is the answer.
+//
 // # Buffered runs
 //
 // A run that a buffer has acknowledged can neither be refused nor have its

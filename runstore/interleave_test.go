@@ -56,6 +56,10 @@ func TestIntervalsNeverOverlap(t *testing.T) {
 						switch {
 						case a.Err != nil:
 							t.Errorf("settle: %v", a.Err)
+						case a.Outcome == Stale:
+							if at := batch[i].Snapshot.AcceptedAt; at == 0 || a.Floor <= at || !a.ID.IsZero() {
+								t.Errorf("stale at %d: %+v", at, a)
+							}
 						case a.ID.IsZero() || (a.Outcome != Held) != (a.ID == batch[i].Snapshot.ID):
 							t.Errorf("settled %q as %s", a.Outcome, a.ID)
 						case a.Outcome != Held && rnd.IntN(2) == 0:

@@ -31,11 +31,26 @@ func TestResetClearsTheHolder(t *testing.T) {
 	if at != 5000 || cleared != first.ID || s.holderUntil(first.ID) != 5000 {
 		t.Errorf("cut at %d, cleared %s, interval ends at %d", at, cleared, s.holderUntil(first.ID))
 	}
-	// Accepted before the cut, settled after it: it moves behind the cut.
-	next := s.want(TookOver, keyed("k", 2000))
+	// Claimed before the cut, settled after it: the claim is gone, and so is the
+	// right to settle; from the floor on there is another.
+	stale := s.want(Stale, keyed("k", 2000))
+	if stale.Floor != 5000 || !stale.ID.IsZero() {
+		t.Errorf("stale: %+v", stale)
+	}
+	if n := s.count("select count(*) from runs where kind = 0"); n != 1 {
+		t.Errorf("%d runs after a stale settle", n)
+	}
+	next := s.want(TookOver, keyed("k", stale.Floor))
 	if next.AcceptedAt != 5000 {
 		t.Errorf("accepted at %d", next.AcceptedAt)
 	}
+	// So it stays when a later run has ended since: the acceptance is the key's past.
+	s.exec("update runs set accepted_at = 6000 where id = $1", next.ID.String())
+	s.finish(next.ID, run.Failed)
+	if stale = s.want(Stale, keyed("k", 2000)); stale.Floor != s.holderUntil(next.ID) {
+		t.Errorf("stale behind a failed run: %+v", stale)
+	}
+	s.want(TookOver, keyed("k", 0)) // without a claim, Postgres's clock decides
 	// The run that was reset is still itself, under its id.
 	if r := s.one(first.ID); r.Status != run.Queued || r.Trigger.IdempotencyKey != "k" {
 		t.Errorf("%+v", r)
@@ -49,7 +64,7 @@ func TestResetCutsBehindEverythingMerged(t *testing.T) {
 	if at, cleared := s.reset("k", 1); at != 1001 || cleared != first.ID {
 		t.Errorf("cut at %d, cleared %s", at, cleared)
 	}
-	next := s.want(TookOver, keyed("k", 1))
+	next := s.want(TookOver, keyed("k", 1001))
 	s.exec("update runs set key_last = 7000 where id = $1", next.ID.String())
 	if at, cleared := s.reset("k", 5000); at != 7001 || cleared != next.ID {
 		t.Errorf("cut at %d, cleared %s", at, cleared)
@@ -160,7 +175,7 @@ func TestCheckAndKeys(t *testing.T) {
 	}
 	key := func() KeyState {
 		t.Helper()
-		k, err := s.Keys(t.Context(), []KeyRef{{env, keyed("other", 0).Hash}, {env, hash}})
+		k, err := s.Keys(t.Context(), []KeyRef{{Environment: env, Hash: keyed("other", 0).Hash}, {Environment: env, Hash: hash}})
 		if err != nil || len(k) != 2 || k[0] != (KeyState{}) {
 			t.Fatalf("%+v, %v", k, err)
 		}

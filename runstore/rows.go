@@ -336,6 +336,13 @@ func (h *holderRow) liveAt(at run.Instant) bool {
 	return !h.ended() && at < run.Instant(value(h.until))
 }
 
+// later reports whether the row has ended and began after an acceptance that a
+// claim gave. The claim was dropped then: while it stands, nobody else begins.
+// Without one, Postgres's clock decides, and there is nothing to be late.
+func (h *holderRow) later(claimed run.Instant) bool {
+	return claimed > 0 && h.ended() && claimed < run.Instant(value(h.acceptedAt))
+}
+
 // floor is the earliest acceptance that may follow the row, once it has ended.
 func (h *holderRow) floor() run.Instant {
 	floor := run.Instant(value(h.until))

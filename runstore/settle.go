@@ -36,6 +36,12 @@ const (
 	TookOver
 	// Held: a live run holds the key. Nothing was stored.
 	Held
+	// Stale: the acceptance that the settlement brought lies before that of the
+	// row which sits in the slot and has ended: a reset, or a later run that a
+	// reset made possible, has come between, and the claim that gave the
+	// acceptance is gone. Nothing was stored. Claim again, for an acceptance of at
+	// least Settled.Floor.
+	Stale
 	// Replayed: the run was already there, under its own id, from an earlier
 	// settlement whose reply was lost. To be answered as created.
 	Replayed
@@ -60,6 +66,8 @@ func (o Outcome) String() string {
 		return "took over"
 	case Held:
 		return "held"
+	case Stale:
+		return "stale"
 	case Replayed:
 		return "replayed"
 	case Aliased:
@@ -88,8 +96,9 @@ type Holder struct {
 // *run.RefusedError; see [OutcomeUnknown].
 type Settled struct {
 	Outcome Outcome
-	Holder
-	Err error
+	Holder              // zero if Stale
+	Floor   run.Instant // if Stale: the earliest acceptance that may follow
+	Err     error
 }
 
 // item is one settlement under way.
@@ -290,6 +299,9 @@ func look(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Settl
 		case !s.slot.found():
 			it.absent++
 			again = append(again, it)
+			continue
+		case s.slot.later(it.snapshot.AcceptedAt):
+			answers[it.at] = Settled{Outcome: Stale, Floor: s.slot.floor()}
 			continue
 		case !s.slot.liveAt(it.acceptance(s.now)):
 			ended = append(ended, it)

@@ -174,7 +174,7 @@ func TestTakeoverRaisesTheAcceptance(t *testing.T) {
 	merged := now + 3_600_000_000
 	s.exec("update runs set key_last = $2 where id = $1", next.ID.String(), int64(merged))
 	s.finish(next.ID, run.Crashed)
-	if last := s.want(TookOver, keyed("k", now+2)); last.AcceptedAt != merged+1 {
+	if last := s.want(TookOver, keyed("k", next.AcceptedAt+1)); last.AcceptedAt != merged+1 {
 		t.Errorf("accepted at %d, merged up to %d", last.AcceptedAt, merged)
 	}
 	if n := s.count(overlaps); n != 0 {

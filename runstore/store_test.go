@@ -84,8 +84,8 @@ func (s *testStore) want(outcome Outcome, snap *run.Snapshot) Settled {
 	if got.Err != nil || got.Outcome != outcome {
 		s.t.Fatalf("settled as %q, %v; want %q", got.Outcome, got.Err, outcome)
 	}
-	if got.ID.IsZero() || got.Canonical.IsZero() {
-		s.t.Fatal("settled without a run id")
+	if (got.ID.IsZero() || got.Canonical.IsZero()) != (outcome == Stale) {
+		s.t.Fatal("settled without a run id, or stale with one")
 	}
 	return got
 }
@@ -284,7 +284,7 @@ func TestNothingIsAskedWithoutAnID(t *testing.T) {
 	if _, _, err := s.Reset(ctx, "", hash, 0); !errors.Is(err, run.ErrInvalid) {
 		t.Errorf("reset without environment: %v", err)
 	}
-	if _, err := s.Keys(ctx, []KeyRef{{env, run.Hash{}}}); !errors.Is(err, run.ErrInvalid) {
+	if _, err := s.Keys(ctx, []KeyRef{{Environment: env}}); !errors.Is(err, run.ErrInvalid) {
 		t.Errorf("keys: %v", err)
 	}
 	if _, err := s.Take(ctx, 0); !errors.Is(err, run.ErrInvalid) {

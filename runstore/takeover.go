@@ -87,6 +87,10 @@ func takeOverLocked(ctx context.Context, tx pgx.Tx, items []item) (map[int]Settl
 		if !ok {
 			continue
 		}
+		if l.row.later(it.snapshot.AcceptedAt) {
+			decided[it.at] = Settled{Outcome: Stale, Floor: l.row.floor()}
+			continue
+		}
 		at := it.acceptance(l.now)
 		if l.row.liveAt(at) {
 			h, err := l.row.holder(run.ID{})

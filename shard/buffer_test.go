@@ -25,16 +25,14 @@ func (s *stores) end(m *modelRun) {
 }
 
 // succeed ends what has expired at an instant when another run of the key
-// begins; what has not is an overlap. It may be one only if a reset came in
-// between: a claim that the reset dropped may still be settled after its
-// successor has looked into Postgres, and the later of both becomes an alias.
+// begins, or was reset in Postgres; what has not is an overlap.
 func (s *stores) succeed(h run.Hash, at run.Instant) {
 	for _, m := range s.byID {
 		if m.hash != h || m.ended != 0 {
 			continue
 		}
-		if at < m.Until {
-			if s.strict && s.slot(h).cut == 0 {
+		if at < m.Until && m.AcceptedAt >= s.slot(h).cut {
+			if s.strict && !s.slot(h).late {
 				s.broken = fmt.Sprintf("another run of the key begins at %d, and %s holds it until %d", at, m.ID, m.Until)
 			}
 			continue
@@ -45,10 +43,15 @@ func (s *stores) succeed(h run.Hash, at run.Instant) {
 
 func (s *stores) look(r Request) LookReply {
 	sl := s.slot(r.Hash)
-	seen := Seen{Floor: sl.floor}
+	known := s.byID[r.Run] != nil && s.byID[r.Run].inPostgres
+	seen := Seen{Known: known, Floor: sl.floor}
 	if h := sl.holder; h != nil {
-		seen.Found, seen.Live, seen.Holder = true, h.ended == 0 && s.now < h.Until, h.Holder
+		seen.Found, seen.Live, seen.Holder = true, h.ended == 0, h.Holder
+		seen.Holder.Until = h.until()
 		seen.Floor = max(seen.Floor, h.AcceptedAt+1)
+	}
+	if h := sl.holder; sl.cut != 0 && (h == nil || h.AcceptedAt < sl.cut) {
+		seen = Seen{Known: known, Found: true, Holder: Holder{ID: mustID("rst"), AcceptedAt: sl.cut, Until: sl.cut}, Floor: seen.Floor}
 	}
 	return LookReply{Seen: seen}
 }
@@ -57,7 +60,11 @@ func (s *stores) look(r Request) LookReply {
 func (s *stores) accept(r Request, snap run.Snapshot, full bool) AcceptReply {
 	keyed := !snap.Key.IsZero()
 	if s.there(snap.ID) {
-		h := s.byID[snap.ID].Holder
+		m := s.byID[snap.ID]
+		if r.Unsure && m.entry == 'q' {
+			m.entry = 'r'
+		}
+		h := m.Holder
 		h.Buffered = true
 		return AcceptReply{State: Accepted, Holder: h}
 	}
@@ -97,15 +104,17 @@ func (s *stores) accept(r Request, snap run.Snapshot, full bool) AcceptReply {
 	}
 	at := max(s.now, least, r.Seen.Floor)
 	m := s.byID[snap.ID]
-	if m != nil {
-		m.both = true
-	} else {
+	if m == nil {
 		if keyed {
 			s.succeed(snap.Hash, at)
 		}
 		m = s.insert(snap, at)
 	}
 	m.entry, m.gone = 'q', 0
+	if r.Unsure || r.Seen.Skipped && keyed || m.told != 0 {
+		m.entry = 'r'
+	}
+	m.both = m.both || m.entry == 'q' && m.inPostgres
 	if keyed {
 		k := s.record(snap.Hash)
 		s.announce(k, snap.Hash)
@@ -164,8 +173,8 @@ func (s *stores) materialise(m *modelRun) {
 	switch {
 	case m.ended != 0 || m.AcceptedAt < sl.cut:
 		s.end(m)
-	case h != nil && h.ended == 0 && m.AcceptedAt < h.Until && h.AcceptedAt < m.Until:
-		if s.strict && sl.cut == 0 {
+	case h != nil && m.AcceptedAt < h.until() && h.AcceptedAt < m.Until:
+		if s.strict && !sl.late {
 			s.broken = fmt.Sprintf("%s is an alias of %s", m.ID, h.ID)
 		}
 		m.Canonical = h.ID

@@ -13,13 +13,13 @@
 //
 //	    ┌───────────── not held any more: claim again, replacing ────────────┐
 //	    ▼                                                                    │
-//	claiming ──resolved, or bound to a leased run──▶ checking ───────────────┤
+//	claiming ──resolved──▶ checking, bound and unsure──▶ confirming ─────────┤
 //	 │ │ │ ▲ ╲                                        ▲  │                   ▼
 //	 │ │ │ │  ╲─bound to a queued run──▶ answer       │  └─held, or still─▶ answer
 //	 │ │ │ └─ woken, polled, late ── waiting          │    in the buffer
 //	 │ │ └─── pending, somebody else's ──▶ ▲          │
 //	 │ │                                   │          │
-//	 │ └ours, mollified ──▶ looking ──▶ accepting ────┘ met, or bound to a leased run
+//	 │ └ours, mollified ──▶ looking ──▶ accepting ────┘ met, or bound and unsure
 //	 │                      ▲    ▲         │ │  ▲
 //	 │    no claim: Peek ───┘    │         │ │  └ blind: no look
 //	 │                           │         │ └──accepted, held, bound to a queued run──▶ answer
@@ -28,7 +28,9 @@
 //	 └─────────────────────────▶ settling ──created, or held──▶ answer, then publishing ──▶ answer,
 //	                                                                          or the next flight
 //
-// From accepting a flight also goes back to claiming (the fence has passed, or
+// From settling a flight goes back to claiming when its acceptance is stale: a
+// reset has cut above it, and the claim is gone or about to go. From accepting a
+// flight also goes back to claiming (the fence has passed, or
 // the buffer is full and the key was not claimed) and to waiting (another node's
 // claim). Keys that make no claim (their organisation is not enrolled) start in
 // settling and end with its answer; they never see the buffer. A trigger without
@@ -66,14 +68,21 @@
 //     still be answered to a caller that came in that instant.) It is no answer
 //     once the reply to a claim with this token was lost, for that claim may have
 //     landed after the reset, nor after a settle that may be a repeat;
-//   - accepted: the run is in the buffer and the key is bound to it;
+//   - accepted: the run is in the buffer and the key is bound to it. It is an
+//     answer to its own caller alone if the run may have been settled before,
+//     since it may be over there;
 //   - held: Redis found no reset and no later run since Postgres was looked into,
 //     and the holder's interval not over. (The same exception as for published.)
 //   - bound to a queued run: nothing can have happened to it, since nobody has
-//     taken it out of the buffer. A leased one is checked. That Postgres does not
-//     know it shows that it held the key when the buffer was asked, which is an
-//     answer only to those who had come by then; so this check alone leaves the
-//     late late.
+//     taken it out of the buffer;
+//   - confirmed: the run is bound, but it may be in Postgres, or it was accepted
+//     when Postgres could not be asked. Postgres is looked into for both, the run
+//     and the key. A holder whose interval the run's meets is the answer: the run
+//     is another name of it, or is going to be. If that one has ended, or the run
+//     has its row and not the slot, the key is claimed again, replacing the run.
+//     Else the run is on its way to the slot; that Postgres does not know it shows
+//     that it held the key when the buffer was asked, which is an answer only to
+//     those who had come by then; so this look alone leaves the late late.
 //
 // So per key the answers are linearizable with resets and expiries, a burst
 // that arrives while its claim and settle are under way costs three store calls
@@ -97,6 +106,17 @@
 // the drain finds it in Postgres by its id. From the second write on the snapshot
 // stays the flight's, even if its caller leaves. If both fail, the cohort has the
 // error.
+//
+// A run that may be in both must not be answered from the buffer alone, for it may
+// end in Postgres while its entry waits. An accept after a settle of unknown
+// outcome says so (Unsure), and the entry is never one of which nothing can have
+// happened. After a settle that follows a lost accept the table leaves a request
+// (Landed) that its driver repeats until the buffer has it. What remains: the
+// driver dies before that, and until the drain comes by, the key of a run that has
+// ended is answered with it.
+//
+// A run that was accepted blind is provisional for its own caller, and for all
+// others until Postgres has been looked into or the drain has settled it.
 //
 // # What a lost reply or a dead node leaves
 //

@@ -16,10 +16,11 @@ const (
 	publishing
 	looking
 	accepting
+	confirming
 	idle // nothing under way; only the token of a claim that may still stand is kept
 )
 
-var stateNames = [...]string{"claiming", "waiting", "settling", "checking", "publishing", "looking", "accepting", "idle"}
+var stateNames = [...]string{"claiming", "waiting", "settling", "checking", "publishing", "looking", "accepting", "confirming", "idle"}
 
 func (s state) String() string { return stateNames[s] }
 
@@ -37,14 +38,15 @@ type flight[T comparable] struct {
 	late   []Caller[T] // arrived after
 
 	token       Token
-	claimed     bool      // the claim is ours as far as we know
-	maybe       bool      // the claim may be ours: the reply to its claim, settle or publish was lost
-	unsettled   bool      // a settle under this token may still land: the claim is never released
-	stray       bool      // a claim under this token may land at any time: that it is ours proves nothing of before
-	renewAt     time.Time // while claimed
-	woken       bool      // a wake-up came while the claim was under way
-	wakeAt      time.Time // waiting: look again; publishing and idle: the claim has run out
-	observed    run.ID    // claiming: who was seen not to hold it any more
+	claimed     bool        // the claim is ours as far as we know
+	maybe       bool        // the claim may be ours: the reply to its claim, settle or publish was lost
+	unsettled   bool        // a settle under this token may still land: the claim is never released
+	stray       bool        // a claim under this token may land at any time: that it is ours proves nothing of before
+	renewAt     time.Time   // while claimed
+	woken       bool        // a wake-up came while the claim was under way
+	wakeAt      time.Time   // waiting: look again; publishing and idle: the claim has run out
+	observed    run.ID      // claiming: who was seen not to hold it any more
+	floor       run.Instant // claiming: a settle with an earlier acceptance was stale
 	accepted    run.Instant
 	provisional bool
 	written     run.ID // the snapshot that one store may have, since the other is being asked
@@ -52,11 +54,13 @@ type flight[T comparable] struct {
 	counted     bool   // the gate has counted this passage
 	peeked      bool   // the passage began on the strength of Peek
 	diverted    bool   // one store could not take the run, the other is being asked
+	divertSaid  bool   // and that has been said
 	since       Moment // fast path: received before Postgres was asked
 	seen        Seen
 	looks       int    // that failed
-	candidateIn bool   // the candidate was in the buffer: that Postgres does not know it means nothing
-	holder      Holder // checking: who may hold the key; publishing: what is published
+	acceptLost  bool   // the buffer may have the snapshot that is being settled
+	unsure      bool   // Postgres may have the snapshot that is being accepted
+	holder      Holder // checking, confirming: who may hold the key; publishing: what is published
 }
 
 func (t *Table[T]) newFlight(c Caller[T]) *flight[T] {
@@ -82,9 +86,10 @@ func (t *Table[T]) current(ref Ref, want state) *flight[T] {
 // begin posts the first request of a flight.
 func (t *Table[T]) begin(f *flight[T]) {
 	f.maybe = f.maybe || f.claimed // until the claim store has said otherwise
-	f.observed, f.provisional, f.claimed, f.accepted = run.ID{}, false, false, 0
+	f.observed, f.floor, f.provisional, f.claimed, f.accepted = run.ID{}, 0, false, false, 0
 	f.written = run.ID{}
 	f.slow, f.diverted, f.counted, f.peeked = false, false, false, false
+	f.acceptLost, f.unsure, f.divertSaid = false, false, false
 	f.looks, f.since, f.seen = 0, Moment{}, Seen{}
 	switch {
 	case !f.keyed && f.claims && t.cfg.Gate.Peek(f.leader.Snapshot):
@@ -118,19 +123,26 @@ func (t *Table[T]) look(f *flight[T]) {
 func (t *Table[T]) accept(f *flight[T]) {
 	t.elect(f)
 	t.post(f, accepting, Request{
-		Verb: Accept, Snapshot: f.leader.Snapshot, Claimed: f.claimed || f.maybe, Since: f.since, Seen: f.seen,
+		Verb: Accept, Snapshot: f.leader.Snapshot, Claimed: f.claimed || f.maybe, Since: f.since, Seen: f.seen, Unsure: f.unsure,
+		Diverted: t.sayDiverted(f),
 	})
 }
 
 func (t *Table[T]) claim(f *flight[T]) {
-	t.post(f, claiming, Request{Verb: Claim, Observed: f.observed})
+	t.post(f, claiming, Request{Verb: Claim, Observed: f.observed, Floor: f.floor})
 }
 
 // settle posts the leader's snapshot to Postgres.
 func (t *Table[T]) settle(f *flight[T]) {
 	t.elect(f)
 	f.leader.Snapshot.Accept(f.accepted)
-	t.post(f, settling, Request{Verb: Settle, Snapshot: f.leader.Snapshot})
+	t.post(f, settling, Request{Verb: Settle, Snapshot: f.leader.Snapshot, Diverted: t.sayDiverted(f)})
+}
+
+func (t *Table[T]) sayDiverted(f *flight[T]) bool {
+	said := f.divertSaid
+	f.divertSaid = f.diverted
+	return f.diverted && !said
 }
 
 // elect makes sure of a leader whose snapshot can be written: if the leader has

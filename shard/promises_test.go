@@ -70,10 +70,8 @@ func (w *world) live(c *client, cause *sent, m *modelRun) {
 	}
 	ended := m.ended
 	switch {
-	case m.both:
-		// Settled and buffered, since a reply was lost: it may end in Postgres
-		// while the buffer does not know.
-		return
+	case m.both && (m.told == 0 || cause.landed < m.told):
+		return // it may have ended in Postgres while the buffer did not know
 	case cause.Verb == Publish, cause.Verb == Accept && cause.accept.State == AcceptHeld:
 		// The instant between what Postgres said and what Redis said: only a
 		// completed reset counts.

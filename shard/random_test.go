@@ -242,6 +242,8 @@ func (w *world) execute(s *sent) {
 		w.release(s.Request)
 	case Renew:
 		w.renew(s.Request)
+	case Landed:
+		w.landed(s.Run)
 	case Settle:
 		s.settle = w.settle(*s.snapshot, !s.snapshot.Key.IsZero(), s.owner.poison)
 	case CheckHolder:
@@ -260,7 +262,7 @@ func (w *world) execute(s *sent) {
 		}
 	}
 	w.wakes = nil
-	if s.Verb == Release || s.Verb == Renew || s.lost {
+	if s.Verb == Release || s.Verb == Renew || s.Verb == Landed || s.lost {
 		w.gone(s)
 	}
 }
@@ -327,7 +329,7 @@ func (w *world) deliverAgain(t *rapid.T) {
 // lose answers a request with an error; it was never sent, or has been
 // executed, or will be yet.
 func (w *world) lose(t *rapid.T) {
-	s := pick(t, w.wire, func(s *sent) bool { return !s.lost })
+	s := pick(t, w.wire, func(s *sent) bool { return !s.lost && s.Verb != Landed })
 	fate := rapid.SampledFrom([]string{"not sent", "executed", "late"}).Draw(t, "fate")
 	if s.landed != 0 {
 		fate = "executed"
@@ -556,7 +558,9 @@ func (w *world) goOnReset(r *resetting) {
 
 func (w *world) failRun(t *rapid.T) {
 	w.step++
-	w.clear(w.key(t), w.now)
+	if h := w.key(t); w.slot(h).holder != nil && w.slot(h).holder.ended == 0 {
+		w.clear(h, w.now)
+	}
 }
 
 // take carries out what the table has left; cause is the reply that it took.
@@ -574,7 +578,7 @@ func (w *world) take(node int, cause *sent) {
 func (w *world) post(node int, r Request) {
 	s := &sent{Request: r, node: node, at: w.step}
 	w.calls++
-	if r.Verb != Release && r.Verb != Renew {
+	if r.Verb != Release && r.Verb != Renew && r.Verb != Landed {
 		k := sentKey{node, r.Ref}
 		if w.posted[k] != nil {
 			w.Fatalf("two requests under one ref: %v and %v", w.posted[k].Verb, r.Verb)

@@ -31,7 +31,7 @@ func (t *Table[T]) Claimed(now time.Time, ref Ref, r ClaimReply) {
 		}
 	case r.State == Resolved:
 		f.maybe = false
-		t.check(f, r.Holder, false)
+		t.check(f, r.Holder)
 	case r.State == Bound:
 		f.maybe = false
 		t.bound(f, r.Holder, r.Queued)
@@ -50,7 +50,16 @@ func (t *Table[T]) Settled(now time.Time, ref Ref, r SettleReply) {
 	if f == nil {
 		return
 	}
+	if f.acceptLost {
+		f.acceptLost = false
+		t.request(f, Request{Verb: Landed, Environment: f.leader.Snapshot.Trigger.Environment, Run: f.leader.Snapshot.ID})
+	}
 	switch {
+	case r.Stale:
+		// The claim was dropped by a reset, or is about to be. If it still stands it
+		// is taken anew, from the floor on, where the reset does not reach it.
+		f.maybe, f.claimed, f.floor = f.maybe || f.claimed, false, r.Floor
+		t.claim(f)
 	case r.Err == nil:
 		if r.Created && f.peeked {
 			t.count(f) // what was to be buffered went to Postgres in the end
@@ -84,7 +93,7 @@ func (t *Table[T]) Settled(now time.Time, ref Ref, r SettleReply) {
 		// Whether it is in Postgres or not, the same id may be buffered: the
 		// drain then finds it there.
 		f.unsettled = f.unsettled || r.Unknown
-		f.diverted, f.written = true, f.leader.Snapshot.ID
+		f.diverted, f.written, f.unsure = true, f.leader.Snapshot.ID, r.Unknown
 		if !f.keyed {
 			t.accept(f)
 			return
@@ -131,16 +140,12 @@ func (t *Table[T]) Checked(ref Ref, r CheckReply) {
 		t.claim(f)
 	case r.Err != nil && f.looks < maxLooks:
 		f.looks++
-		t.check(f, f.holder, f.candidateIn)
+		t.check(f, f.holder)
 	case r.Err != nil:
 		t.refuseAll(f, r.Err)
 		t.end(f)
 	case r.Holds:
 		t.answerAll(f, r.Holder, false)
-		t.end(f)
-	case !r.Found && f.candidateIn:
-		// On its way from the buffer to Postgres: the buffer's word stands.
-		t.answerAll(f, f.holder, false)
 		t.end(f)
 	default:
 		f.observed = f.holder.ID
@@ -153,6 +158,7 @@ func (t *Table[T]) Looked(now time.Time, ref Ref, r LookReply) {
 	f := t.current(ref, looking)
 	switch {
 	case f == nil:
+		t.confirmed(ref, r)
 	case r.Err == nil:
 		f.seen = r.Seen
 		t.accept(f)
@@ -180,7 +186,7 @@ func (t *Table[T]) AcceptAnswered(now time.Time, ref Ref, r AcceptReply) {
 	switch {
 	case r.Err != nil && !f.diverted:
 		// Whether it is in the buffer or not, the same id may be settled.
-		f.diverted, f.provisional, f.unsettled = true, true, true
+		f.diverted, f.provisional, f.unsettled, f.acceptLost = true, true, true, true
 		f.written = f.leader.Snapshot.ID
 		f.accepted = 0
 		t.settle(f)
@@ -189,6 +195,9 @@ func (t *Table[T]) AcceptAnswered(now time.Time, ref Ref, r AcceptReply) {
 	case r.State == Accepted:
 		if f.keyed {
 			t.count(f)
+		}
+		if f.keyed && f.unsure {
+			t.holdBack(f) // as for a settle that may be a repeat
 		}
 		t.answerAll(f, r.Holder, true)
 		t.end(f)
@@ -201,7 +210,7 @@ func (t *Table[T]) AcceptAnswered(now time.Time, ref Ref, r AcceptReply) {
 		t.bound(f, r.Holder, r.Queued)
 	case r.State == AcceptMet:
 		f.claimed, f.maybe = false, false
-		t.check(f, r.Holder, false)
+		t.check(f, r.Holder)
 	case r.State == AcceptWait:
 		f.claimed, f.maybe = false, false
 		if f.woken {
@@ -220,36 +229,77 @@ func (t *Table[T]) AcceptAnswered(now time.Time, ref Ref, r AcceptReply) {
 	}
 }
 
-// bound goes on with a key that a run in the buffer holds. While that run is
-// queued nothing can have happened to it; once it is on its way to Postgres,
-// Postgres has to be asked.
+// bound goes on with a key that a run in the buffer holds. While nothing can have
+// happened to that run it is the answer. Else Postgres is asked who holds the key
+// there; while it can not be asked, what Redis knows is the answer, and it is
+// provisional.
 func (t *Table[T]) bound(f *flight[T], h Holder, queued bool) {
-	if queued {
+	if f.holder = h; queued {
 		t.answerAll(f, h, false)
 		t.end(f)
 		return
 	}
-	t.check(f, h, true)
+	if t.answerBlind(f) {
+		return
+	}
+	// That Postgres does not know the run makes the buffer's word the answer, and
+	// that is older than who has come since: they stay late.
+	t.postAlone(f, confirming, Request{Verb: Look, Environment: f.leader.Snapshot.Trigger.Environment, Run: h.ID})
 }
 
-// check asks Postgres whether a run still holds the key. While Postgres can not
-// be asked, what Redis knows is the answer, and it is provisional.
-func (t *Table[T]) check(f *flight[T], candidate Holder, buffered bool) {
-	f.holder, f.candidateIn = candidate, buffered
-	if t.cfg.Gate.Blind() {
-		f.provisional = true
-		t.answerAll(f, candidate, false)
+// confirmed takes the reply to a Look at the key of a buffered run.
+func (t *Table[T]) confirmed(ref Ref, r LookReply) {
+	f := t.current(ref, confirming)
+	if f == nil {
+		return
+	}
+	b, h := f.holder, r.Seen.Holder
+	switch {
+	case r.Err != nil && t.cfg.Gate.Blind():
+		t.claim(f) // as for a check
+	case r.Err != nil && f.looks < maxLooks:
+		f.looks++
+		t.bound(f, b, false)
+	case r.Err != nil:
+		t.refuseAll(f, r.Err)
 		t.end(f)
+	case r.Seen.Found && (r.Seen.Known || b.AcceptedAt < max(h.Until, r.Seen.Floor)):
+		// The run has its place, in the slot or not; or the holder's interval meets
+		// its own, and it is going to be another name of the holder.
+		if r.Seen.Live {
+			t.answerAll(f, h, false)
+			t.end(f)
+			return
+		}
+		f.observed, f.floor = b.ID, r.Seen.Floor
+		t.claim(f)
+	default:
+		// On its way from the buffer to the slot: the buffer's word stands.
+		t.answerAll(f, b, false)
+		t.end(f)
+	}
+}
+
+// check asks Postgres whether a run that was published still holds the key.
+func (t *Table[T]) check(f *flight[T], candidate Holder) {
+	f.holder = candidate
+	if t.answerBlind(f) {
 		return
 	}
-	r := Request{Verb: CheckHolder, Environment: f.leader.Snapshot.Trigger.Environment, Run: candidate.ID}
-	if buffered {
-		// That Postgres does not know the run makes the buffer's word the answer,
-		// and that is older than who has come since: they stay late.
-		t.postAlone(f, checking, r)
-		return
+	t.post(f, checking, Request{
+		Verb: CheckHolder, Environment: f.leader.Snapshot.Trigger.Environment, Run: candidate.ID,
+	})
+}
+
+// answerBlind answers what Redis knows if Postgres can not be asked.
+func (t *Table[T]) answerBlind(f *flight[T]) bool {
+	if !t.cfg.Gate.Blind() {
+		return false
 	}
-	t.post(f, checking, r)
+	f.provisional = true
+	t.answerAll(f, f.holder, false)
+	t.end(f)
+	return true
 }
 
 // decide asks the gate, which counts a passage once, however often it claims.

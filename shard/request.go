@@ -13,7 +13,7 @@ type Token [16]byte
 type Verb uint8
 
 // The verbs. Claim, Publish, Release and Renew go to the claim store, Settle,
-// CheckHolder and Look to Postgres, Accept to the buffer.
+// CheckHolder and Look to Postgres, Accept and Landed to the buffer.
 const (
 	Claim Verb = iota
 	Publish
@@ -23,9 +23,10 @@ const (
 	CheckHolder
 	Look
 	Accept
+	Landed
 )
 
-var verbNames = [...]string{"claim", "publish", "release", "renew", "settle", "check", "look", "accept"}
+var verbNames = [...]string{"claim", "publish", "release", "renew", "settle", "check", "look", "accept", "landed"}
 
 func (v Verb) String() string { return verbNames[v] }
 
@@ -36,7 +37,9 @@ type Ref struct {
 	Post   uint32
 }
 
-// Request asks a writer for one thing. Release and Renew want no reply.
+// Request asks a writer for one thing. Release, Renew and Landed want no reply:
+// the latter says that a run which the buffer may have is in Postgres, or may be,
+// and has to reach the buffer some time.
 type Request struct {
 	Verb      Verb
 	Ref       Ref
@@ -45,14 +48,18 @@ type Request struct {
 	Token     Token
 
 	Observed run.ID        // Claim: take over from exactly this run
+	Floor    run.Instant   // Claim: the least acceptance that will do; 0: any
 	Snapshot *run.Snapshot // Settle, Accept: what to create; not changed until the reply
 
-	Environment string // CheckHolder, Look
-	Run         run.ID // CheckHolder
+	Environment string // CheckHolder, Look, Landed
+	Run         run.ID // CheckHolder, Landed; Look: a run to be looked for, too
 
 	Claimed bool   // Accept: under the claim of Token; else fenced by Since alone
 	Since   Moment // Accept
 	Seen    Seen   // Accept: what Postgres had to say of the key
+	Unsure  bool   // Accept: the snapshot may be in Postgres already
+
+	Diverted bool // Settle, Accept: the other store could not take the snapshot; set once a passage
 
 	Holder Holder // Publish
 	Found  bool   // Publish: the holder was met, not created, under this claim
@@ -66,9 +73,10 @@ type Moment struct {
 }
 
 // Seen is what Postgres knew of a key: the holder of its slot, until when that
-// held the key, and the earliest acceptance that may follow. Skipped means that
-// Postgres could not be asked.
+// held the key, and the earliest acceptance that may follow. Known means that the
+// run which was asked for has a row, Skipped that Postgres could not be asked.
 type Seen struct {
+	Known   bool
 	Found   bool
 	Live    bool
 	Holder  Holder
@@ -105,7 +113,7 @@ type ClaimReply struct {
 	AcceptedAt   run.Instant   // Claimed
 	Wait         time.Duration // Pending: until the claim's deadline
 	Holder       Holder        // Resolved, Bound
-	Queued       bool          // Bound: the run waits in the buffer, so nothing can have happened to it
+	Queued       bool          // Bound: nothing can have happened to the run, else Postgres is to be asked
 	Err          error
 	MaybeClaimed bool
 }
@@ -141,11 +149,15 @@ type AcceptReply struct {
 	Err    error
 }
 
-// SettleReply answers a Settle. With Err set, Unknown says that the write may
+// SettleReply answers a Settle. With Stale set nothing was settled, for the claim
+// that the acceptance came from was dropped: the key is to be claimed again, for
+// an acceptance of at least Floor. With Err set, Unknown says that the write may
 // still land, and Rejected that this snapshot alone was refused: another
 // snapshot of the key may fare better.
 type SettleReply struct {
 	Created  bool
+	Stale    bool
+	Floor    run.Instant
 	Holder   Holder
 	Err      error
 	Unknown  bool

@@ -40,6 +40,7 @@ type slot struct {
 	holder *modelRun
 	floor  run.Instant
 	cut    run.Instant // of the latest reset
+	late   bool        // a claim has run out under its owner, who may be late: that is a fault
 }
 
 type modelRun struct {
@@ -54,9 +55,20 @@ type modelRun struct {
 	inPostgres   bool
 	entry        byte // 'q' queued, 'l' leased, 'r' returned, 'm' acked, 0 not in the buffer
 	gone         run.Instant
-	// It went both ways, because a reply was lost: it may have ended in Postgres
-	// while the buffer still has it queued.
+	// It was settled although the buffer may have it, because a reply was lost: it
+	// may have ended in Postgres while the buffer has it queued, until the buffer
+	// was told, in the step told.
 	both bool
+	told int
+	cut  run.Instant // cleared or reset: the end of its interval
+}
+
+// until is the end of the run's interval, as its row says it.
+func (m *modelRun) until() run.Instant {
+	if m.cut != 0 {
+		return min(m.cut, m.Until)
+	}
+	return m.Until
 }
 
 // The fence of an accept, and how long the buffer remembers what was acked.
@@ -97,6 +109,9 @@ func (s *stores) claim(r Request) ClaimReply {
 	switch {
 	case k.state == 'p' && k.token == r.Token:
 		k.deadline = deadline
+		if k.acc < r.Floor {
+			k.acc = max(s.now, r.Floor)
+		}
 		return ClaimReply{State: Claimed, AcceptedAt: k.acc}
 	case k.state == 'p' && s.now < k.deadline:
 		k.waited = true
@@ -109,9 +124,10 @@ func (s *stores) claim(r Request) ClaimReply {
 		h.Buffered = true
 		return ClaimReply{State: Bound, Holder: h, Queued: m.entry == 'q'}
 	case k.state != 'f':
+		s.slot(r.Hash).late = s.slot(r.Hash).late || k.state == 'p'
 		least++
 	}
-	*k = record{state: 'p', token: r.Token, acc: max(s.now, least), deadline: deadline}
+	*k = record{state: 'p', token: r.Token, acc: max(s.now, least, r.Floor), deadline: deadline}
 	return ClaimReply{State: Claimed, AcceptedAt: k.acc}
 }
 
@@ -199,11 +215,16 @@ func (s *stores) settle(snap run.Snapshot, keyed, poison bool) SettleReply {
 		return SettleReply{Created: true, Holder: m.Holder}
 	}
 	sl := s.slot(snap.Hash)
+	h := sl.holder
+	live := h != nil && h.ended == 0
+	if live && max(at, sl.floor) < h.Until {
+		return SettleReply{Holder: h.Holder}
+	}
+	if claimed := snap.AcceptedAt; claimed != 0 && (claimed < sl.cut && !live || h != nil && !live && claimed < h.AcceptedAt) {
+		return SettleReply{Stale: true, Floor: max(sl.floor, sl.cut)}
+	}
 	at = max(at, sl.floor)
-	if h := sl.holder; h != nil && h.ended == 0 {
-		if at < h.Until {
-			return SettleReply{Holder: h.Holder}
-		}
+	if live {
 		h.ended = s.step
 	}
 	s.succeed(snap.Hash, at)
@@ -238,7 +259,7 @@ func (s *stores) clear(h run.Hash, floor run.Instant) *modelRun {
 	sl.floor = max(sl.floor, floor)
 	if m := sl.holder; m != nil && m.ended == 0 {
 		sl.floor = max(sl.floor, m.AcceptedAt+1)
-		m.ended, m.cleared = s.step, true
+		m.ended, m.cleared, m.cut = s.step, true, sl.floor
 		return m
 	}
 	return nil
@@ -250,4 +271,16 @@ func (s *stores) String() string {
 		out += fmt.Sprintf("%.4s: %c acc=%d run=%s\n", h, k.state, k.acc, k.run)
 	}
 	return out
+}
+
+// landed is told that a run may be in Postgres; it is repeated for as long as an
+// accept may be executed late.
+func (s *stores) landed(id run.ID) {
+	m := s.byID[id]
+	if m == nil {
+		return
+	}
+	if m.told = s.step; m.entry == 'q' {
+		m.entry = 'r'
+	}
 }

@@ -21,13 +21,12 @@ import (
 //	arrive a key=k [payload=p] [request=q] [kind=request] [not-enrolled]
 //	leave a
 //	claimed REF mine acc=N | pending wait=D | resolved run=R | failed [maybe]
-//	settled REF created | held run=R [payload=p] [request=q] | failed | unknown | rejected | empty
-//	checked REF holds run=R [payload=p] | cleared | failed
+//	settled REF created | held run=R [payload=p] [request=q] | stale floor=N | failed | unknown | rejected | empty
+//	checked REF holds run=R [payload=p] | cleared | unknown | failed
 //	published REF done | lost | failed
 //	claimed REF bound run=R [queued]
-//	looked REF nothing | held run=R | failed
+//	looked REF nothing | held run=R [until=N] [known] | ended run=R [until=N] floor=N [known] | failed
 //	accepted REF new acc=N | held|bound|met run=R [queued] | own | wait wait=D | stale | full wait=D | failed
-//	checked REF unknown
 //	world [mollify] [blind] [fresh] [divert]     what the gate says from now on; nothing: it passes everything
 //	wake key=k | wake-all | tick +D | fail REF | fail-caller a | fail-all
 //	table
@@ -98,6 +97,12 @@ func mustID(text string) run.ID {
 type options struct {
 	words  []string
 	values map[string]string
+}
+
+// instant is a value that is an instant; 0 without one.
+func (o options) instant(name string) (at run.Instant) {
+	_, _ = fmt.Sscan(o.values[name], &at)
+	return at
 }
 
 func (o options) has(word string) bool { return slices.Contains(o.words, word) }
@@ -218,6 +223,8 @@ func (tr *transcript) reply(verb, at string, o options) error {
 		tr.table.Settled(tr.now, ref, SettleReply{Holder: holderOf(o)})
 	case "settled empty":
 		tr.table.Settled(tr.now, ref, SettleReply{Created: true})
+	case "settled stale":
+		tr.table.Settled(tr.now, ref, SettleReply{Stale: true, Floor: o.instant("floor")})
 	case "settled failed":
 		tr.table.Settled(tr.now, ref, SettleReply{Err: errStore})
 	case "settled unknown":
@@ -239,7 +246,9 @@ func (tr *transcript) reply(verb, at string, o options) error {
 	case "looked nothing":
 		tr.table.Looked(tr.now, ref, LookReply{})
 	case "looked held":
-		tr.table.Looked(tr.now, ref, LookReply{Seen: Seen{Found: true, Live: true, Holder: holderOf(o)}})
+		tr.table.Looked(tr.now, ref, LookReply{Seen: Seen{Known: o.has("known"), Found: true, Live: true, Holder: holderOf(o)}})
+	case "looked ended":
+		tr.table.Looked(tr.now, ref, LookReply{Seen: Seen{Known: o.has("known"), Found: true, Holder: holderOf(o), Floor: o.instant("floor")}})
 	case "looked failed":
 		tr.table.Looked(tr.now, ref, LookReply{Err: errStore})
 	case "accepted new":
@@ -290,7 +299,7 @@ func (tr *transcript) reply(verb, at string, o options) error {
 func holderOf(o options) Holder {
 	id := mustID(o.values["run"])
 	return Holder{
-		ID: id, Canonical: id,
+		ID: id, Canonical: id, AcceptedAt: o.instant("acc"), Until: o.instant("until"),
 		PayloadHash: run.DigestPayload(run.DefaultPayloadType, []byte(o.values["payload"])),
 		RequestHash: run.DigestRequest("env", "task", o.values["request"]),
 	}
@@ -313,6 +322,9 @@ func (tr *transcript) left() string {
 			fmt.Fprintf(&b, " run=%s payload=%q acc=%d", r.Snapshot.ID, r.Snapshot.Trigger.Payload, r.Snapshot.AcceptedAt)
 		case Look:
 			fmt.Fprintf(&b, " in %s", r.Environment)
+			if !r.Run.IsZero() {
+				fmt.Fprintf(&b, " for %s", r.Run)
+			}
 		case Accept:
 			tr.settles[r.Ref] = r.Snapshot
 			fmt.Fprintf(&b, " run=%s payload=%q", r.Snapshot.ID, r.Snapshot.Trigger.Payload)
@@ -328,7 +340,10 @@ func (tr *transcript) left() string {
 			if r.Seen.Skipped {
 				b.WriteString(" not-looked")
 			}
-		case CheckHolder:
+			if r.Unsure {
+				b.WriteString(" unsure")
+			}
+		case CheckHolder, Landed:
 			fmt.Fprintf(&b, " run=%s in %s", r.Run, r.Environment)
 		case Publish:
 			fmt.Fprintf(&b, " t%d run=%s", r.Token[0], r.Holder.ID)
@@ -339,6 +354,9 @@ func (tr *transcript) left() string {
 			fmt.Fprintf(&b, " t%d", r.Token[0])
 			if !r.Observed.IsZero() {
 				fmt.Fprintf(&b, " replacing=%s", r.Observed)
+			}
+			if r.Floor != 0 {
+				fmt.Fprintf(&b, " from=%d", r.Floor)
 			}
 		}
 		b.WriteByte('\n')

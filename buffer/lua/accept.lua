@@ -8,13 +8,14 @@
 -- ARGV[4]  life of a record in ms              ARGV[5]  channel for announcements
 -- ARGV[6]  how many partitions                 ARGV[7]  how many environments
 --   for each environment   number of its partition, tag, what the tag stands for
---   for each run, 18: number of its environment, id, snapshot, hash of its key or '', time to live of the key in us,
+--   for each run, 19: number of its environment, id, snapshot, hash of its key or '', time to live of the key in us,
 --     payload digest, request digest, token of the claim or '', since or '', epoch of since, floor,
---     '1' if Postgres was not asked, and of the holder that Postgres named: id or '', acceptance, end, '1' if ended, digests
+--     '1' if Postgres was not asked, and of the holder that Postgres named: id or '', acceptance, end, '1' if ended,
+--     digests; the status that its entry begins with, q or r
 -- Returns for each run one of
 --   'n' acceptance '|' end   buffered now
 --   'a' acceptance '|' end   it is there already
---   'b' 'q' or 'l' record    bound to another buffered run; q: which nobody has leased yet
+--   'b' 'q' or 'l' record    bound to another buffered run; q: whose entry is queued
 --   'r' record               resolved to a run
 --   'h'                      held by the holder that was named
 --   'w' us                   another's claim, over in so many us; flag w is set
@@ -25,7 +26,7 @@
 local fence, most, mostBytes, life = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local partitions, slotCount = tonumber(ARGV[6]), tonumber(ARGV[7])
 local server = match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-local width = 18
+local width = 19
 local firstSlotKey, firstSlotArg = 2 * partitions, 7
 local firstKey, firstArg = firstSlotKey + 2 * slotCount, firstSlotArg + 3 * slotCount
 local runs = (#ARGV - firstArg) / width
@@ -82,12 +83,14 @@ for i = 1, runs do
   local slot, id, body, hash = slots[tonumber(ARGV[a + 1])], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
   local token, since, floor = ARGV[a + 8], ARGV[a + 9], tonumber(ARGV[a + 11])
   local holder, holderAcc, ended = ARGV[a + 13], tonumber(ARGV[a + 14]), ARGV[a + 16] == '1'
+  local begins = ARGV[a + 19]
   local entry, name = entries[i], KEYS[firstKey + 2 * i]
   local record = held[i]
   local answer, least, mine, flags, same = nil, 0, false, '-', false
 
   if there > 0 and redis.call('EXISTS', entry) == 1 then
-    local f = redis.call('HMGET', entry, 'v', 'acc', 'until')
+    local f = redis.call('HMGET', entry, 'v', 'acc', 'until', 'st')
+    if f[1] == '1' and f[4] == 'q' and begins == 'r' then redis.call('HSET', entry, 'st', 'r') end
     answer = f[1] == '1' and f[2] and 'a' .. f[2] .. '|' .. (f[3] or '0') or '?'
   elseif hash ~= '' and record then
     local state = sub(record, 1, 4)
@@ -173,9 +176,9 @@ for i = 1, runs do
     if not answer then
       answer = 'n' .. text(acc) .. '|' .. ends
       if hash ~= '' then
-        redis.call('HSET', entry, 'v', '1', 's', body, 'st', 'q', 'acc', text(acc), 'b', bytes, 'until', ends, 'h', hash)
+        redis.call('HSET', entry, 'v', '1', 's', body, 'st', begins, 'acc', text(acc), 'b', bytes, 'until', ends, 'h', hash)
       else
-        redis.call('HSET', entry, 'v', '1', 's', body, 'st', 'q', 'acc', text(acc), 'b', bytes)
+        redis.call('HSET', entry, 'v', '1', 's', body, 'st', begins, 'acc', text(acc), 'b', bytes)
       end
       slot.ids[#slot.ids + 1] = id
       slot.members[#slot.members + 1] = 0

@@ -3,8 +3,9 @@
 -- KEYS[i]      record of key i; on Cluster all of one slot; no key twice
 -- ARGV[1]      TTL of a claim in us
 -- ARGV[2]      life of a pending record in ms
--- ARGV[2i+1]   token
--- ARGV[2i+2]   run id that the caller saw lose the key, or ''
+-- ARGV[3i]     token
+-- ARGV[3i+1]   run id that the caller saw lose the key, or ''
+-- ARGV[3i+2]   the least acceptance time that will do; an own claim from before it is taken anew
 -- Returns for each key one of
 --   'c' acceptance time   claimed
 --   'w' us                another's claim, over in so many us; flag w is set
@@ -31,7 +32,7 @@ local function keep(at)
 end
 
 for i = 1, #KEYS do
-  local token = ARGV[2 * i + 1]
+  local token, observed, floor = ARGV[3 * i], ARGV[3 * i + 1], tonumber(ARGV[3 * i + 2])
   local record = held[i]
   local least = 0 -- the least acceptance time if the key can be taken
   local answer
@@ -42,9 +43,13 @@ for i = 1, #KEYS do
       if not owner or not waited[flags] then
         answer = '?'
       elseif owner == token then
+        least = tonumber(acc)
+        if least < floor then
+          least = math.max(floor, now)
+          acc = format('%.0f', least)
+        end
         answer = 'c' .. acc
         records[i] = '1|p|' .. token .. '|' .. acc .. '|' .. deadline .. '|' .. flags
-        least = tonumber(acc)
       elseif tonumber(ends) > now then
         local left = ends - now
         if left > longest then -- the clock stepped back: no claim lives so long
@@ -65,7 +70,7 @@ for i = 1, #KEYS do
       local id, acc, ends = match(record, '^1|r|([^|]+)|(%d+)|(%d+)|')
       if not id then
         answer = '?'
-      elseif tonumber(ends) > now and id ~= ARGV[2 * i + 2] then
+      elseif tonumber(ends) > now and id ~= observed then
         answer = record
       else
         least = acc + 1
@@ -75,7 +80,7 @@ for i = 1, #KEYS do
       if not id then
         answer = '?'
       else
-        if tonumber(ends) > now and id ~= ARGV[2 * i + 2] then
+        if tonumber(ends) > now and id ~= observed then
           -- The entry's name: this key's, whose last 45 characters are 'k:' and the hash, with what the record says.
           local status = redis.pcall('HGET', sub(KEYS[i], 1, -46) .. 'e:' .. tag .. ':' .. id, 'st')
           if status == 'q' then
@@ -89,21 +94,18 @@ for i = 1, #KEYS do
         if not answer then least = acc + 1 end -- over, observed, or its entry is gone
       end
     else
-      local floor = match(record, '^1|f|(%d+)$')
-      if floor then
-        least = tonumber(floor)
+      local free = match(record, '^1|f|(%d+)$')
+      if free then
+        least = tonumber(free)
       else
         answer = '?'
       end
     end
-    if least > ceiling then
-      answer, records[i] = '?', nil
-    end
   end
+  if not answer then least = math.max(least, floor) end
+  if least > ceiling then answer, records[i] = '?', nil end
   if not answer then
-    local at = now
-    if least > at then at = least end
-    local acc = format('%.0f', at)
+    local acc = format('%.0f', math.max(least, now))
     answer = 'c' .. acc
     records[i] = '1|p|' .. token .. '|' .. acc .. '|' .. deadline .. '|-'
   end
