@@ -28,7 +28,7 @@ CAN_RACE = printf '\043include <stdlib.h>\nint main(void) { return 0; }\n' | $$(
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
 deps: ## check for Go, Redis and Postgres; as root on Debian or Ubuntu, install the last two
@@ -65,6 +65,16 @@ record-sdk: deps build ## record anew what the SDK sends and is answered, in tes
 race: deps ## all tests under the race detector, whatever was cached
 	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack
 	bin/teststack $(GO) test -race -count 1 -timeout 20m $(PKG)
+
+.PHONY: chaos
+chaos: deps build ## break nodes and stores while clients trigger, and judge what came back (FLAGS='-runs 50', bin/chaos -h)
+	$(GO) build -buildvcs=false -o bin/chaos ./test/chaos
+	bin/chaos $(FLAGS)
+
+.PHONY: test-chaos-short
+test-chaos-short: deps build ## the same with each of the main faults once, in two minutes
+	$(GO) build -buildvcs=false -o bin/chaos ./test/chaos
+	bin/chaos -short $(FLAGS)
 
 .PHONY: bench
 bench: deps ## engines, peers and the stores alone in turn, with ratios; 10 minutes (ONLY=pattern, ROUNDS=3, WINDOW=2s)

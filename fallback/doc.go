@@ -54,8 +54,9 @@
 //     the alias's entry has been caught up with.
 //
 // With Redis down a row is answered as it is, and a missing row is "unavailable":
-// the run may be buffered. With Postgres down the entry answers; one that is
-// materialised then shows the run as it was handed over, at most a grace ago.
+// the run may be buffered. With Postgres down the entry answers, unless it is
+// materialised: a worker may have ended its run, and whoever has seen that must
+// not be shown a QUEUED run again.
 //
 // # A list: the index, then the rows
 //

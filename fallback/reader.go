@@ -83,7 +83,7 @@ func (r *Reader) Run(ctx context.Context, environment string, id run.ID) (run.Ru
 		rowErr = err
 	}
 	switch {
-	case buffered:
+	case buffered && (own.Status != buffer.Materialised || errors.Is(rowErr, run.ErrNotFound)):
 		return synthetic(&own, r.lineage(ctx, &own)), nil
 	case hidden != nil && errors.Is(rowErr, run.ErrNotFound):
 		return run.Run{}, hidden

@@ -191,7 +191,7 @@ func TestReadsWhileAStoreIsDown(t *testing.T) {
 		m := w.accept(env, run.Trigger{})
 		m.to(s)
 		for name, want := range map[string]map[stage]string{
-			"rows":    {queued: "", leased: "", settled: "", acked: "", gone: "store unavailable"},
+			"rows":    {queued: "", leased: "", settled: "", acked: "store unavailable", gone: "store unavailable"},
 			"entries": {queued: "store unavailable", leased: "store unavailable", settled: "", acked: "", gone: ""},
 		} {
 			w.hooks.set(down(name))
