@@ -55,6 +55,12 @@ export class Environment {
     }
   }
 
+  /** additionalKey makes one by the node's command. */
+  async additionalKey(name) {
+    const { stdout } = await run(nodes.binary, ["env", "add-key", "-json", "-data", this.where[0].data, "-name", name, this.id]);
+    return JSON.parse(stdout).key;
+  }
+
   /** finish reports what a worker would: of a run that is in Postgres. */
   async finish(id, report) {
     const res = await fetch(`${this.admin}/admin/v1/environments/${this.id}/runs/${id}/finish`, {
