@@ -18,6 +18,7 @@ import (
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 	"github.com/e0ff5a15/mollifier/runstore/schema"
+	"github.com/e0ff5a15/mollifier/watch"
 )
 
 // Engine is the mollifier of one node. Its methods are safe for concurrent
@@ -31,6 +32,7 @@ type Engine struct {
 	runs   *runstore.Store
 	reader *fallback.Reader
 	drain  *drain.Drainer
+	watch  *watch.Hub
 	shards *actors.Shards
 	quotas *quotas
 	fsync  atomic.Bool // Redis syncs before it answers
@@ -59,6 +61,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		e.closeStores()
 		return nil, err
 	}
+	e.watch = watch.New(watch.Config{Source: newWatched(e)})
 	loops, stop := context.WithCancel(context.Background())
 	e.stopLoops = stop
 	e.loops.Go(func() { e.listen(loops) })
@@ -148,6 +151,7 @@ func (e *Engine) Close(ctx context.Context) (err error) {
 		err = errors.Join(e.shards.Stop(ctx), e.drain.Stop(ctx))
 		e.stopLoops()
 		e.loops.Wait()
+		e.watch.Close()
 		e.closeStores()
 	})
 	return err

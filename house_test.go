@@ -26,6 +26,7 @@ var floors = map[string]int{
 	"gate":              3,
 	"drain":             4,
 	"fallback":          4,
+	"watch":             4,
 	"runstore":          3,
 	"runstore/schema":   2,
 	"tenant":            3,

@@ -21,6 +21,7 @@ import (
 	"github.com/e0ff5a15/mollifier/runstore"
 	"github.com/e0ff5a15/mollifier/tenant"
 	"github.com/e0ff5a15/mollifier/token"
+	"github.com/e0ff5a15/mollifier/watch"
 )
 
 // Keys and ids of the tests. The keys are canaries: no answer and no log may
@@ -64,7 +65,12 @@ type engine struct {
 	listed    fallback.Page
 	spent     map[[32]byte][32]byte
 	spendErr  error
+
+	hub *watch.Hub
 }
+
+// Watcher returns a hub over e.runs.
+func (e *engine) Watcher() *watch.Hub { return e.hub }
 
 func (e *engine) Trigger(ctx context.Context, t run.Trigger) (run.Result, error) {
 	if e.block {

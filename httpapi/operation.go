@@ -23,9 +23,10 @@ import (
 // and what the description of the interface says of it.
 type operation struct {
 	method, path string
-	open         bool // needs no credential
-	write        bool // has a body whose length is checked first
-	maybe        bool // may have a body
+	open         bool          // needs no credential
+	write        bool          // has a body whose length is checked first
+	maybe        bool          // may have a body
+	wait         time.Duration // how much longer than others it may take
 	do           func(ctx context.Context, c *call) (reply, error)
 
 	// scope is the action and type that a public token needs here, as
@@ -51,7 +52,8 @@ type call struct {
 	permitted bool
 
 	bodies *budget
-	held   int64 // bytes of bodies, this call's part
+	held   int64           // bytes of bodies, this call's part
+	ending context.Context // ends when the server stops: nobody should wait for long
 }
 
 // reply is a whole answer: it is built before the first byte is written, so
@@ -79,6 +81,8 @@ type router struct {
 	log     *slog.Logger
 	timeout time.Duration
 	bodies  budget
+	ending  context.Context // ends when the server stops
+	end     context.CancelFunc
 }
 
 // route registers all operations, and a 404 for every other path. A known path
@@ -144,6 +148,13 @@ func (s *router) notFound(w http.ResponseWriter, r *http.Request) {
 // serve takes one request through its checks, its operation, and its answer.
 func (s *router) serve(w http.ResponseWriter, r *http.Request, op *operation) {
 	id := strings.ToLower(rand.Text())
+	if op.wait > 0 {
+		// The limits of the server are for those who answer at once. What can not be
+		// set stays as it is: the answer may then be cut off.
+		limits := http.NewResponseController(w)
+		_ = limits.SetReadDeadline(time.Time{})
+		_ = limits.SetWriteDeadline(time.Now().Add(op.wait + s.timeout + 10*time.Second))
+	}
 	re, err := s.perform(r, op, id)
 	if err != nil {
 		p := problemOf(err)
@@ -172,7 +183,7 @@ func (s *router) perform(r *http.Request, op *operation, id string) (re reply, e
 			re, err = reply{}, errPanic
 		}
 	}()
-	c := &call{Request: r, op: op, bodies: &s.bodies}
+	c := &call{Request: r, op: op, bodies: &s.bodies, ending: s.ending}
 	defer c.letGo()
 	if !op.open {
 		if err = c.authenticate(s.tenants); err != nil {
@@ -187,7 +198,7 @@ func (s *router) perform(r *http.Request, op *operation, id string) (re reply, e
 			return reply{}, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
+	ctx, cancel := context.WithTimeout(r.Context(), s.timeout+op.wait)
 	defer cancel()
 	re, err = op.do(ctx, c)
 	if err == nil && !c.asked() {

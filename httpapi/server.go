@@ -11,6 +11,7 @@ import (
 	"github.com/e0ff5a15/mollifier/fallback"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
+	"github.com/e0ff5a15/mollifier/watch"
 )
 
 // Engine is what the public routes need of the engine. It is safe for
@@ -41,6 +42,9 @@ type Engine interface {
 	// SHA-256, until a time. Errors: run.ErrConflict when it was used for another
 	// use; run.ErrUnavailable.
 	SpendToken(ctx context.Context, environment string, token, use [32]byte, until time.Time) error
+
+	// Watcher tells what became of runs since a client looked last.
+	Watcher() *watch.Hub
 }
 
 // Config is what the public handler works with.
@@ -57,6 +61,9 @@ type Config struct {
 	// Timeout bounds the work on one request, and must be below the server's
 	// WriteTimeout, or the caller gets no answer at all. Default 20 s.
 	Timeout time.Duration
+	// Poll is how long a long poll waits for something new, before Timeout begins.
+	// Default 20 s.
+	Poll time.Duration
 	// MaxBytes is how many bytes of request bodies may be held at once, from
 	// their arrival to their answer; over it they are refused with 503. One body
 	// alone is always taken. Default 256 MiB.
@@ -78,6 +85,9 @@ func New(cfg Config) http.Handler {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Poll <= 0 {
+		cfg.Poll = 20 * time.Second
+	}
 	a := &api{cfg}
 	s := newRouter(cfg.Logger, cfg.Timeout, cfg.MaxBytes)
 	s.tenants = cfg.Tenants
@@ -95,7 +105,9 @@ func newRouter(logger *slog.Logger, timeout time.Duration, maxBytes int64) *rout
 	if maxBytes <= 0 {
 		maxBytes = 256 << 20
 	}
-	return &router{log: logger, timeout: timeout, bodies: budget{most: maxBytes}}
+	s := &router{log: logger, timeout: timeout, bodies: budget{most: maxBytes}}
+	s.ending, s.end = context.WithCancel(context.Background())
+	return s
 }
 
 // operations is the one list of public routes: the mux and the description of
@@ -122,7 +134,8 @@ type Limits struct {
 func AdminLimits() Limits { return Limits{WriteTimeout: -1} }
 
 // NewServer returns a server for the handler with every limit set. The caller
-// sets Addr, or serves a listener, and shuts it down. Nil logger discards what
+// sets Addr, or serves a listener, and shuts it down, which ends the long polls of
+// a handler of this package. Nil logger discards what
 // the server can not tell anyone else; addresses are never logged.
 func NewServer(handler http.Handler, limits Limits, logger *slog.Logger) *http.Server {
 	if logger == nil {
@@ -137,7 +150,7 @@ func NewServer(handler http.Handler, limits Limits, logger *slog.Logger) *http.S
 	if limits.MaxHeaderBytes <= 0 {
 		limits.MaxHeaderBytes = 16 << 10
 	}
-	return &http.Server{
+	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: or(limits.ReadHeaderTimeout, 5*time.Second),
 		ReadTimeout:       or(limits.ReadTimeout, 15*time.Second),
@@ -146,4 +159,8 @@ func NewServer(handler http.Handler, limits Limits, logger *slog.Logger) *http.S
 		MaxHeaderBytes:    limits.MaxHeaderBytes,
 		ErrorLog:          log.New(serverLog{logger}, "", 0),
 	}
+	if s, ok := handler.(*router); ok {
+		server.RegisterOnShutdown(s.end)
+	}
+	return server
 }

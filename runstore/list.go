@@ -33,9 +33,13 @@ type Page struct {
 	Limit         int // 1 to MaxPage
 }
 
-// listSQL is sql/list.sql by direction and by whether a batch is named.
-var listSQL = func() (texts [3][2]string) {
-	text := statement("list")
+// listTexts are sql/list.sql by direction and by whether a batch is named.
+type listTexts [3][2]string
+
+var listSQL = listOf("columns")
+
+func listOf(columns string) (texts listTexts) {
+	text := statementOf("list", columns)
 	for direction, words := range [...][2]string{
 		{"", "desc"}, {"and w.id < $2", "desc"}, {"and w.id > $2", "asc"},
 	} {
@@ -47,7 +51,7 @@ var listSQL = func() (texts [3][2]string) {
 		}
 	}
 	return texts
-}()
+}
 
 // List reads a page of an environment's runs on the primary, ordered by id in
 // descending byte order, which is that of their minting. Aliases are not shown:
@@ -58,6 +62,10 @@ var listSQL = func() (texts [3][2]string) {
 // The error is run.ErrInvalid without an environment or for a limit out of
 // range, else a *run.RefusedError.
 func (s *Store) List(ctx context.Context, environment string, f Filter, p Page) ([]run.Run, error) {
+	return s.list(ctx, &listSQL, environment, f, p)
+}
+
+func (s *Store) list(ctx context.Context, texts *listTexts, environment string, f Filter, p Page) ([]run.Run, error) {
 	if environment == "" {
 		return nil, missing("environment")
 	}
@@ -84,7 +92,7 @@ func (s *Store) List(ctx context.Context, environment string, f Filter, p Page) 
 	}
 	var runs []run.Run
 	c := s.retry(ctx, s.cold, aFewTimes, func(ctx context.Context, conn *pgxpool.Conn) error {
-		rows, err := conn.Query(ctx, listSQL[direction][batch], args...)
+		rows, err := conn.Query(ctx, texts[direction][batch], args...)
 		if err != nil {
 			return err
 		}

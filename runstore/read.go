@@ -19,6 +19,10 @@ var runsSQL = statement("runs")
 //
 // The error is run.ErrInvalid without an environment, else a *run.RefusedError.
 func (s *Store) Runs(ctx context.Context, environment string, ids []run.ID) (map[run.ID]run.Run, error) {
+	return s.runs(ctx, runsSQL, environment, ids)
+}
+
+func (s *Store) runs(ctx context.Context, sql, environment string, ids []run.ID) (map[run.ID]run.Run, error) {
 	if environment == "" {
 		return nil, missing("environment")
 	}
@@ -33,7 +37,7 @@ func (s *Store) Runs(ctx context.Context, environment string, ids []run.ID) (map
 	}
 	var found map[run.ID]run.Run
 	c := s.retry(ctx, s.cold, aFewTimes, func(ctx context.Context, conn *pgxpool.Conn) error {
-		rows, err := conn.Query(ctx, runsSQL, environment, texts)
+		rows, err := conn.Query(ctx, sql, environment, texts)
 		if err != nil {
 			return err
 		}

@@ -20,15 +20,19 @@ var statements embed.FS
 
 // statement returns the text of sql/name.sql, with sql/columns.sql in place of
 // each ":columns".
-func statement(name string) string {
+func statement(name string) string { return statementOf(name, "columns") }
+
+// statementOf is as statement, with another list of columns.
+func statementOf(name, columns string) string {
+	return strings.ReplaceAll(sqlFile(name), ":columns", "\n"+sqlFile(columns))
+}
+
+func sqlFile(name string) string {
 	text, err := statements.ReadFile("sql/" + name + ".sql")
 	if err != nil {
 		panic(err) // a name in this package that has no file
 	}
-	if name == "columns" {
-		return string(text)
-	}
-	return strings.ReplaceAll(string(text), ":columns", "\n"+statement("columns"))
+	return string(text)
 }
 
 var (

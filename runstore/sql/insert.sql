@@ -27,7 +27,12 @@ select
   end,
   born.due - t.priority,
   born.due + nullif(t.ttl, 0),
-  clock.now,
+  -- a run that nothing happened to in the buffer was last changed when it was accepted
+  case
+    when not $37 or t.ended <> '' or t.buffer_ver > 0 or born.due < clock.now and born.due > born.at
+      or t.ttl > 0 and born.due + t.ttl <= clock.now then clock.now
+    else born.at
+  end,
   t.payload, t.payload_type, t.payload_size, t.payload_hash, t.request_hash, t.metadata, t.metadata_type, t.context,
   nullif(t.idempotency_key, ''), t.tags::text[], t.queue, t.concurrency_key, t.machine, t.region, t.version, t.test,
   nullif(t.batch_id, ''), t.batch_index::integer, nullif(t.delay_until, 0), nullif(t.ttl, 0), t.priority,
