@@ -45,7 +45,7 @@ func (r *Reader) List(ctx context.Context, environment string, f runstore.Filter
 	if p.Limit < 1 || p.Limit > MaxLimit {
 		return Page{}, &run.InvalidError{Field: "limit", Rule: "from 1 to 500"}
 	}
-	l := lister{r: r, environment: environment, filter: f, limit: p.Limit, at: p.After}
+	l := lister{r: r, environment: environment, filter: f, limit: p.Limit, at: p.After, oldest: p.Oldest}
 	if p.After.IsZero() && !p.Before.IsZero() {
 		l.at, l.up = p.Before, true
 	}
@@ -63,6 +63,7 @@ type lister struct {
 	limit       int
 	up          bool   // towards newer runs
 	at          run.ID // everything up to here has been looked at
+	oldest      run.ID // no row is looked at beyond it
 
 	runs    []run.Run // in the direction
 	scanned int
@@ -216,9 +217,9 @@ func (l *lister) wanted(ids []run.ID, entries map[run.ID]buffer.Entry) []run.ID 
 
 func (l *lister) beyond(limit int) runstore.Page {
 	if l.up {
-		return runstore.Page{Before: l.at, Limit: limit}
+		return runstore.Page{Before: l.at, Oldest: l.oldest, Limit: limit}
 	}
-	return runstore.Page{After: l.at, Limit: limit}
+	return runstore.Page{After: l.at, Oldest: l.oldest, Limit: limit}
 }
 
 // compare orders ids in the direction.

@@ -111,3 +111,20 @@ func TestMovingIsNoChange(t *testing.T) {
 		t.Errorf("%s %s became %s %s", before.Status, before.UpdatedAt, after.Status, after.UpdatedAt)
 	}
 }
+
+// What one look at many followed runs costs: 500 are read in outline, from
+// Postgres and from Redis, where they no longer are.
+func BenchmarkOutlines(b *testing.B) {
+	w := newWorld(b)
+	outlines := fallback.New(fallback.Config{Rows: runstore.Outlines{Store: w.rows}, Entries: w.buffer})
+	env := w.env()
+	ids := make([]run.ID, 500)
+	for i := range ids {
+		ids[i] = w.settle(env, run.Trigger{Payload: make([]byte, 1000)})
+	}
+	for b.Loop() {
+		if found, err := outlines.Runs(b.Context(), env, ids); err != nil || len(found) != len(ids) {
+			b.Fatal(len(found), err)
+		}
+	}
+}

@@ -93,6 +93,9 @@ func (a *api) follow(ctx context.Context, c *call, s watch.Subject) (reply, erro
 	}
 	if len(s.Tags) > 0 {
 		s.Since = a.Now().Add(-age).Truncate(time.Minute) // so that many who begin at about the same time follow the same
+		if epoch := time.Unix(0, 0); s.Since.Before(epoch) {
+			s.Since = epoch
+		}
 	}
 	sh := shape{subject: s, skip: skip}
 	known := watch.Known{}

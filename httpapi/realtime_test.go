@@ -243,7 +243,7 @@ func TestShapeOfTags(t *testing.T) {
 	old.ID, old.Canonical, old.CreatedAt = id2, id2, now.Add(-25*time.Hour)
 	rt.memory.put(old)
 	for query, want := range map[string]int{
-		"tags=plain": 1, "tags=plain&createdAt=2d": 2, "tags=plain&createdAt=10m": 0, "tags=other": 0, "tags=plain,other": 0,
+		"tags=plain": 1, "tags=plain&createdAt=2d": 2, "tags=plain&createdAt=10m": 0, "tags=plain&createdAt=5000w": 2, "tags=other": 0, "tags=plain,other": 0,
 	} {
 		c := follow("/realtime/v1/runs")
 		parsed, _ := url.ParseQuery(query)

@@ -54,6 +54,15 @@ func MintID(now time.Time, partition int) ID {
 	return ID{b.String()}
 }
 
+// FirstID is no later in the order of ids than any that was minted at or after t.
+func FirstID(t time.Time) ID {
+	if t.Before(time.Unix(0, 0)) {
+		t = time.Unix(0, 0)
+	}
+	u := strings.ToLower(ulid.MustNew(ulid.Timestamp(t), nil).String())
+	return ID{idPrefix + u[:timeLen] + strings.Repeat("0", bodyLen-timeLen)}
+}
+
 // ParseID accepts any text that may name a run: 1 to 128 characters of
 // [A-Za-z0-9_-]. Whether such a run exists, and whether the text decodes to a
 // partition, is another question ([ID.Partition]). The error is [ErrBadID].

@@ -158,3 +158,17 @@ func TestInstant(t *testing.T) {
 		t.Errorf("Add cut to %d microseconds", got-i)
 	}
 }
+
+// FirstID separates what was minted before an instant from what was minted since.
+func TestFirstID(t *testing.T) {
+	t.Parallel()
+	if got := FirstID(time.Time{}).String(); got != "run_0000000000000000000000000000" {
+		t.Errorf("before time began: %s", got)
+	}
+	at := time.UnixMilli(1_800_000_000_123)
+	for _, partition := range []int{0, 1, MaxPartitions - 1} {
+		if MintID(at.Add(-time.Millisecond), partition).String() >= FirstID(at).String() || MintID(at, partition).String() < FirstID(at).String() {
+			t.Errorf("partition %d is on the wrong side", partition)
+		}
+	}
+}

@@ -30,7 +30,11 @@ type Filter struct {
 // the newest. After wins if both are set.
 type Page struct {
 	After, Before run.ID
-	Limit         int // 1 to MaxPage
+	// Oldest is an id that no run of the page is older than, so that a search by a
+	// rare property has an end; zero for no bound. Ids that were not minted by the
+	// engine have no age, and may fall on either side.
+	Oldest run.ID
+	Limit  int // 1 to MaxPage
 }
 
 // listTexts are sql/list.sql by direction and by whether a batch is named.
@@ -89,6 +93,7 @@ func (s *Store) list(ctx context.Context, texts *listTexts, environment string, 
 	args := []any{
 		environment, beyond, p.Limit, statuses, some(f.Tasks), some(f.Versions), some(f.Tags), some(f.Regions),
 		some(f.Queues), some(f.Machines), f.Test, instantOf(f.From), instantOf(f.To), f.BulkAction, f.Batch,
+		p.Oldest.String(),
 	}
 	var runs []run.Run
 	c := s.retry(ctx, s.cold, aFewTimes, func(ctx context.Context, conn *pgxpool.Conn) error {

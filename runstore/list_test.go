@@ -76,6 +76,10 @@ func TestListPages(t *testing.T) {
 			t.Errorf("by %d:\ndown %q\nup   %q\nwant %q", limit, down, up, want)
 		}
 	}
+	oldest, _ := run.ParseID("apple")
+	if page, err := s.List(ctx, env, Filter{}, Page{Limit: 100, Oldest: oldest}); err != nil || !slices.Equal(ids(page), want[:slices.Index(want, "apple")+1]) {
+		t.Errorf("none older than apple: %q, %v", ids(page), err)
+	}
 	for _, p := range []Page{{}, {Limit: MaxPage + 1}} {
 		if _, err := s.List(ctx, env, Filter{}, p); !errors.Is(err, run.ErrInvalid) {
 			t.Errorf("%+v: %v", p, err)
@@ -150,7 +154,7 @@ func TestListUsesAnIndex(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), "set enable_seqscan = off; set enable_sort = off"); err != nil {
 		t.Fatal(err)
 	}
-	rows, err := conn.Query(t.Context(), "explain "+listSQL[1][0], env, "run_x", 10, []string{}, []string{}, []string{}, []string{}, []string{}, []string{}, []string{}, nil, 0, 0, "", "")
+	rows, err := conn.Query(t.Context(), "explain "+listSQL[1][0], env, "run_x", 10, []string{}, []string{}, []string{}, []string{}, []string{}, []string{}, []string{}, nil, 0, 0, "", "", "run_a")
 	if err != nil {
 		t.Fatal(err)
 	}

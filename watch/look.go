@@ -18,6 +18,9 @@ const (
 	// maxPages bounds how far one look at a set goes on past runs that do not
 	// belong to it.
 	maxPages = 16
+	// skew is how far the clock of a node, which ids are minted by, may be behind
+	// the stores'.
+	skew = time.Hour
 )
 
 // How long the looks pause, as a multiple of what the last one took.
@@ -162,6 +165,9 @@ func (h *Hub) find(ctx context.Context, s *Subject) ([]Member, error) {
 	}
 	members := []Member{}
 	p := runstore.Page{Limit: page}
+	if !s.Since.IsZero() {
+		p.Oldest = run.FirstID(s.Since.Add(-skew))
+	}
 	for range maxPages {
 		runs, next, err := h.cfg.Source.List(ctx, s.Environment, f, p)
 		if err != nil {

@@ -3,11 +3,11 @@
 --   how many at most; then what runs are filtered by, each empty or null for
 --   everything: statuses, tasks, versions, tags (any of them), regions, queues,
 --   machines, whether tests, first and last acceptance (0 for none), bulk
---   action; and the batch.
+--   action; the batch; and an id that none is older than (empty for none).
 -- Replies: the columns of each run.
 select :columns
 from runs as w
-where w.env_id = $1 and w.kind = 0 :beyond :batch
+where w.env_id = $1 and w.kind = 0 and w.id >= $16 :beyond :batch
   and (cardinality($4::text[]) = 0 or w.status = any ($4))
   and (cardinality($5::text[]) = 0 or w.task = any ($5))
   and (cardinality($6::text[]) = 0 or w.version = any ($6))
