@@ -58,6 +58,7 @@ var samples = map[string][2]string{
 	"tokenClaims":     {"/api/v1/auth/jwt/claims", ""},
 	"makeToken":       {"/api/v1/auth/public-tokens", `{"scopes":["read:runs"]}`},
 	"livez":           {}, "readyz": {},
+	"followRun": {}, "followTags": {}, "followBatch": {}, // answered in another form: TestShapeTokens
 }
 
 // Every operation there is refuses a token that does not grant it, the engine

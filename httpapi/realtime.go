@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/token"
 	"github.com/e0ff5a15/mollifier/watch"
 )
 
@@ -53,7 +54,14 @@ func (a *api) realtimeOperations() []operation {
 }
 
 func (a *api) followRun(ctx context.Context, c *call) (reply, error) {
-	id, err := run.ParseID(c.PathValue("runId"))
+	text := c.PathValue("runId")
+	if c.permit(token.Resource{Type: token.Runs, ID: text}) != nil {
+		// Perhaps by its task, tags or batch, which the run knows.
+		if _, err := a.readRun(ctx, c); err != nil {
+			return reply{}, err
+		}
+	}
+	id, err := run.ParseID(text)
 	if err != nil {
 		return reply{}, errNoRun
 	}
@@ -61,7 +69,11 @@ func (a *api) followRun(ctx context.Context, c *call) (reply, error) {
 }
 
 func (a *api) followBatch(ctx context.Context, c *call) (reply, error) {
-	return a.follow(ctx, c, watch.Subject{Batch: c.PathValue("batchId")})
+	id := c.PathValue("batchId")
+	if err := c.permit(token.Resource{Type: token.Batch, ID: id}, token.Resource{Type: token.Runs}); err != nil {
+		return reply{}, err
+	}
+	return a.follow(ctx, c, watch.Subject{Batch: id})
 }
 
 func (a *api) followTags(ctx context.Context, c *call) (reply, error) {
@@ -74,6 +86,13 @@ func (a *api) followTags(ctx context.Context, c *call) (reply, error) {
 	case len(tags) > maxShapeTags:
 		return reply{}, malformed("tags", "at most "+strconv.Itoa(maxShapeTags))
 	}
+	names := []token.Resource{{Type: token.Runs}}
+	for _, tag := range tags {
+		names = append(names, token.Resource{Type: token.Tags, ID: tag}) // every run has all of them
+	}
+	if err := c.permit(names...); err != nil {
+		return reply{}, err
+	}
 	return a.follow(ctx, c, watch.Subject{Tags: tags})
 }
 
@@ -81,7 +100,11 @@ func (a *api) followTags(ctx context.Context, c *call) (reply, error) {
 func (a *api) follow(ctx context.Context, c *call, s watch.Subject) (reply, error) {
 	s.Environment = c.env.ID
 	q := c.URL.Query()
-	skip, err := skipped(listOf(q, "skipColumns"))
+	skips := listOf(q, "skipColumns")
+	if c.token != nil {
+		skips = append(skips, c.token.SkipColumns...)
+	}
+	skip, err := skipped(skips)
 	if err != nil {
 		return reply{}, err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/e0ff5a15/mollifier/httpapi"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
+	"github.com/e0ff5a15/mollifier/token"
 	"github.com/e0ff5a15/mollifier/watch"
 )
 
@@ -404,4 +405,47 @@ func TestPollsOfAServer(t *testing.T) {
 		t.Errorf("stopping: %+v", r)
 	}
 	<-served
+}
+
+// A token follows what it may read: a run by any of its names, tags if it may read
+// one that all these runs have, a batch; and without the columns that it is denied.
+func TestShapeTokens(t *testing.T) {
+	t.Parallel()
+	one, tags, batch := "/realtime/v1/runs/"+id1.String(), "/realtime/v1/runs?tags=plain", "/realtime/v1/batches/batch_1"
+	for _, c := range []struct {
+		path    string
+		allowed []string
+		refused []string
+	}{
+		{one, []string{"read:runs", "read:runs:" + id1.String(), "read:tasks:send", "read:tags:plain", "read:batch:batch_1", "admin"}, []string{"read:runs:" + id2.String(), "read:tags:other", "read:batch:b", "write:runs"}},
+		{tags, []string{"read:runs", "read:tags:plain"}, []string{"read:tags:other", "read:runs:" + id1.String(), "read:batch:batch_1"}},
+		{batch, []string{"read:runs", "read:batch:batch_1"}, []string{"read:batch:b", "read:runs:" + id1.String()}},
+		{"/realtime/v1/runs/run_nowhere", nil, []string{"read:tags:plain", "read:runs:" + id1.String()}},
+	} {
+		for i, scope := range append(c.allowed, c.refused...) {
+			rt := newRealtime(t)
+			r := rt.memory.runs[id1]
+			r.Trigger.BatchItem.Batch = "batch_1"
+			rt.memory.put(r)
+			rt.engine.runs["env_prod/"+id1.String()] = r
+			path, query, _ := strings.Cut(c.path, "?")
+			client := follow(path)
+			parsed, _ := url.ParseQuery(query)
+			maps.Copy(client.q, parsed)
+			credential := signed(t, func(c *token.Claims) { c.SkipColumns = []string{"payload", "status"} }, scope)
+			code, messages, _ := rt.get(client, credential)
+			switch {
+			case i >= len(c.allowed):
+				if code != http.StatusForbidden {
+					t.Errorf("%s with %s: %d", c.path, scope, code)
+				}
+			case code != http.StatusOK || len(messages) == 0:
+				t.Errorf("%s with %s: %d %+v", c.path, scope, code, messages)
+			case path != "/realtime/v1/runs": // by tags the memory here knows no batch
+				if _, shown := messages[0].Value["payload"]; shown || messages[0].Value["status"] == nil {
+					t.Errorf("%s with %s: %v", c.path, scope, messages[0].Value)
+				}
+			}
+		}
+	}
 }
