@@ -25,6 +25,7 @@ const (
 	headerRequestKey  = "X-Trigger-Request-Idempotency-Key"
 	headerTraceParent = "Traceparent"
 	headerTraceState  = "Tracestate"
+	headerReplayed    = "Idempotent-Replayed"
 	headerToken       = "X-Trigger-Jwt"
 	headerClaims      = "X-Trigger-Jwt-Claims"
 )
@@ -128,7 +129,7 @@ func (a *api) triggerOperations() []operation {
 		id: "trigger", summary: "Trigger a task", scope: "trigger:tasks",
 		request: reflect.TypeFor[triggerBody](), answer: reflect.TypeFor[triggerAnswer](),
 		requestHeader: []string{headerKey, headerKeyTTL, headerRequestKey, headerTraceParent, headerTraceState},
-		answerHeader:  []string{headerToken, headerClaims},
+		answerHeader:  []string{headerReplayed, headerToken, headerClaims},
 	}}
 }
 
@@ -185,6 +186,9 @@ func (a *api) triggered(environment string, r run.Result) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	if r.Cached() {
+		re.header.Set(headerReplayed, "true")
+	}
 	// The handle may read the run and write to its input streams, and nothing else.
 	id := r.ID().String()
 	a.handToken(re.header, environment, "read:runs:"+id, "write:inputStreams:"+id)
@@ -205,7 +209,10 @@ func readHeaders(h http.Header, t *run.Trigger) error {
 			return err
 		}
 	}
-	t.IdempotencyKey, t.RequestKey = h.Get(headerKey), h.Get(headerRequestKey)
+	if t.IdempotencyKey, err = keyOfHeader(h.Get(headerKey)); err != nil {
+		return malformed(strings.ToLower(headerKey), err.Error())
+	}
+	t.RequestKey = h.Get(headerRequestKey)
 	if err := t.Validate(); err != nil {
 		return ofHeader(err)
 	}
