@@ -84,6 +84,10 @@ func (e *Engine) Trigger(ctx context.Context, t run.Trigger) (run.Result, error)
 	if err := t.Validate(); err != nil {
 		return run.Result{}, err
 	}
+	if t.Debounce != nil {
+		// Postgres's clock decides; this is for a run that it can not be asked about.
+		t.DelayUntil = time.Now().Add(t.Debounce.Delay)
+	}
 	key := t.Key()
 	var hash run.Hash
 	if !key.IsZero() {

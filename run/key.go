@@ -35,6 +35,15 @@ type Key struct {
 	Text        string
 }
 
+// kindDebounce keeps debounce keys apart from identities: they make no promise.
+const kindDebounce Kind = 'd'
+
+// DebounceHash is the hash of the trigger's debounce key within its environment
+// and task; the trigger must have one.
+func (t *Trigger) DebounceHash() Hash {
+	return Key{kindDebounce, t.Environment, t.Task, t.Debounce.Key}.Hash()
+}
+
 // IsZero reports whether there is no key.
 func (k Key) IsZero() bool { return k.Kind == 0 }
 

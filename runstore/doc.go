@@ -84,6 +84,37 @@
 // transaction with the new version; changes that are made to rows directly leave
 // the version alone.
 //
+// # Debouncing
+//
+// A debounced run holds the slot of its debounce key (env_id, debounce_slot) for
+// as long as it is DELAYED: a trigger of the table empties the slot when anybody
+// moves the run on. A trigger of that key which comes before the run is due
+// pushes it; one that comes later finds the slot empty, or releases the run
+// itself, and makes a run of its own. All of that happens in one transaction
+// under an advisory lock on the debounce key, which is taken before anything is
+// looked at: so triggers of one debounce key, on all nodes, come one after the
+// other, and each sees what the one before it left. The index on the slot is
+// what holds if the lock should not.
+//
+// The trigger's own key decides first, by the slot of that key: held by a live
+// run, that run is the answer, and nothing is pushed. A trigger that does push
+// leaves an alias of the run under its own id, and the alias sits in the slot of
+// the trigger's key. So a key may be held through another name of a run. Such a
+// row is judged by its own interval and by the status of its run (the view
+// key_slots and sql/lock.sql say how), answers the run's id, and is handed over
+// and cut like any holder: facts 1 to 4 are about slots and intervals, and hold
+// for it as they stand. Its end by a clearing status is computed while it sits in
+// the slot and written when it is handed over; the run never leaves that status.
+//
+// What a crash leaves is nothing or all of the transaction. Its repeat finds the
+// trigger's id, as a run or as an alias, and pushes nothing again. Locks are
+// taken in the order debounce key, slot, debounced run; the last may be the slot
+// of another key, so a deadlock with a batch of takeovers is possible, rare, and
+// retried.
+//
+// A run that goes through the buffer, because Postgres is down, is not debounced:
+// it is a run of its own with the delay of its trigger.
+//
 // # What a crash leaves
 //
 // The direct path is one statement, a takeover or a reset one transaction, so

@@ -204,8 +204,17 @@ func (m *merger) decide(it *item, holder *holderRow, p past) (changed bool, err 
 	}
 	h.ID = s.ID
 	m.decided[it.at] = Materialised{Outcome: Aliased, Holder: h}
-	m.aliases.add(it, *winner.id)
-	name := winnerName{s.Trigger.Environment, *winner.id}
+	m.aliases.add(it, h.Canonical.String())
+	m.tell(s.Trigger.Environment, h.Canonical.String(), at, s.Trigger.Tags)
+	if h.Canonical.String() != *winner.id { // a name of the run holds the key
+		m.tell(s.Trigger.Environment, *winner.id, at, nil)
+	}
+	return false, nil
+}
+
+// tell notes for a row what was merged into it.
+func (m *merger) tell(env, id string, at run.Instant, tags []string) {
+	name := winnerName{env, id}
 	if m.winners == nil {
 		m.winners = make(map[winnerName]*winnerNews)
 	}
@@ -215,8 +224,7 @@ func (m *merger) decide(it *item, holder *holderRow, p past) (changed bool, err 
 		m.winners[name] = news
 	}
 	news.last = max(news.last, at)
-	news.tags = append(news.tags, s.Trigger.Tags...)
-	return false, nil
+	news.tags = append(news.tags, tags...)
 }
 
 func (m *merger) insert(it *item, outcome Outcome) {

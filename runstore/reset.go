@@ -82,9 +82,11 @@ func cutLocked(ctx context.Context, tx pgx.Tx, environment string, hash run.Hash
 		}
 		cut = max(cut, run.Instant(value(row.acceptedAt))+1, run.Instant(value(row.last))+1)
 		if row.liveAt(cut) {
-			if done.cleared, err = run.ParseID(*row.id); err != nil {
-				return cutDone{}, unreadable("id")
+			h, err := row.holder(run.ID{})
+			if err != nil {
+				return cutDone{}, err
 			}
+			done.cleared = h.Canonical
 		}
 		if _, err := tx.Exec(ctx, cutSQL, environment, *row.id, hash[:], cut); err != nil {
 			return cutDone{}, err

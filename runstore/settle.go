@@ -55,6 +55,9 @@ const (
 	// it was inserted as a run of its own that never holds the key. Only
 	// [Store.Materialise].
 	Cancelled
+	// Debounced: the trigger pushed a run of its debounce key that is still
+	// delayed. Its own key holds that run from now on. Only [Store.Settle].
+	Debounced
 )
 
 // String names the outcome for logs.
@@ -76,6 +79,8 @@ func (o Outcome) String() string {
 		return "own, closed"
 	case Cancelled:
 		return "own, cancelled"
+	case Debounced:
+		return "debounced"
 	}
 	return "none"
 }
@@ -136,9 +141,14 @@ func (it *item) slot() []byte {
 func (s *Store) Settle(ctx context.Context, settlements []Settlement) []Settled {
 	answers := make([]Settled, len(settlements))
 	items := make([]item, 0, len(settlements))
+	var debounced []item
 	for i, st := range settlements {
 		it := item{at: i, snapshot: st.Snapshot}
-		if answers[i].Err = it.prepare(); answers[i].Err == nil {
+		switch answers[i].Err = it.prepare(); {
+		case answers[i].Err != nil:
+		case it.snapshot.Trigger.Debounce != nil:
+			debounced = append(debounced, it)
+		default:
 			items = append(items, it)
 		}
 	}
@@ -147,6 +157,9 @@ func (s *Store) Settle(ctx context.Context, settlements []Settlement) []Settled 
 			return settleRounds(ctx, conn, items, answers)
 		},
 		func(it item, err error) { answers[it.at] = Settled{Err: err} })
+	for _, it := range debounced {
+		answers[it.at] = s.settleDebounced(ctx, it)
+	}
 	return answers
 }
 

@@ -17,7 +17,7 @@ left join lateral (
 ) as cut on true
 left join lateral (
   select * from runs as r
-  where r.env_id = t.env_id and r.key_past = t.h and r.kind = 0 and r.key_until > t.start
+  where r.env_id = t.env_id and r.key_past = t.h and r.kind <> 2 and r.key_until > t.start
     and r.accepted_at < least(t.stop, cut.at)
   order by r.accepted_at
   limit 1

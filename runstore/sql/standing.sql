@@ -10,5 +10,5 @@ select now_us(), coalesce(m.buffer_ver, 0),
 from unnest($1::text[], $2::text[], $3::bytea[]) with ordinality as t (id, env_id, h, n)
 left join lateral (select * from runs as r where r.env_id = t.env_id and r.id = t.id limit 1) as m on true
 left join lateral (select * from runs as r where r.env_id = m.env_id and r.id = coalesce(m.alias_of, m.id) limit 1) as w on true
-left join lateral (select * from runs as r where r.env_id = t.env_id and r.key_slot = t.h limit 1) as s on true
+left join lateral (select * from key_slots as r where r.env_id = t.env_id and r.key_slot = t.h limit 1) as s on true
 order by t.n
