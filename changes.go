@@ -108,7 +108,7 @@ func (e *Engine) Reset(ctx context.Context, organisation, environment, task, ide
 	if key.Kind != run.KindIdempotency {
 		return run.ID{}, &run.InvalidError{Field: "idempotencyKey", Rule: "must not be empty"}
 	}
-	hash, enrolled := key.Hash(), e.takesClaims(organisation)
+	hash, enrolled := key.Hash(), e.enrolment.claims(organisation)
 	partition := shard.Partition(key, e.cfg.Partitions)
 	var cut run.Instant // zero: Postgres's clock
 	var err error

@@ -68,7 +68,9 @@ type Config struct {
 	// Enrolled reports whether an organisation takes part in claims and
 	// mollifying. It is called on the hot path: it must answer from memory and
 	// be safe for concurrent use. Nil enrols every organisation. Keys of
-	// organisations that are not enrolled are kept by Postgres alone.
+	// organisations that are not enrolled are kept by Postgres alone, once their
+	// buffer has been empty for 30 s. All nodes must hear of a change well within
+	// that time.
 	Enrolled func(organisation string) bool
 
 	// Logger receives the engine's log. Nil discards it.
@@ -88,7 +90,8 @@ type GateConfig struct {
 	// Shadow counts and reports what would be mollified of organisations that are
 	// not enrolled; their triggers pass.
 	Shadow bool
-	// Off is the master switch: nothing is claimed, counted or mollified.
+	// Off is the master switch: nothing is counted or mollified, and nothing
+	// claimed either, once the buffer has been empty for 30 s.
 	Off bool
 }
 

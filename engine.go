@@ -24,18 +24,19 @@ import (
 // Engine is the mollifier of one node. Its methods are safe for concurrent
 // use. Make one with [New] and end it with [Engine.Close].
 type Engine struct {
-	cfg    Config
-	redis  *redisdb.DB
-	claims *claim.Store
-	buffer *buffer.Store
-	gate   *gate.Gate
-	runs   *runstore.Store
-	reader *fallback.Reader
-	drain  *drain.Drainer
-	watch  *watch.Hub
-	shards *actors.Shards
-	quotas *quotas
-	fsync  atomic.Bool // Redis syncs before it answers
+	cfg       Config
+	redis     *redisdb.DB
+	claims    *claim.Store
+	buffer    *buffer.Store
+	gate      *gate.Gate
+	runs      *runstore.Store
+	reader    *fallback.Reader
+	drain     *drain.Drainer
+	watch     *watch.Hub
+	shards    *actors.Shards
+	quotas    *quotas
+	enrolment *enrolment
+	fsync     atomic.Bool // Redis syncs before it answers
 
 	stopLoops context.CancelFunc
 	loops     sync.WaitGroup
@@ -67,6 +68,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	e.loops.Go(func() { e.listen(loops) })
 	e.loops.Go(func() { _ = e.gate.Report(loops) })
 	e.loops.Go(func() { e.quotas.watch(loops) })
+	e.loops.Go(func() { e.enrolment.watch(loops) })
 	if !e.cfg.NoDrain {
 		e.drain.Start()
 	}
@@ -93,12 +95,11 @@ func (e *Engine) Trigger(ctx context.Context, t run.Trigger) (run.Result, error)
 	if !key.IsZero() {
 		hash = key.Hash()
 	}
-	return e.shards.Trigger(ctx, run.NewSnapshot(run.ID{}, key, hash, t), e.takesClaims(t.Organisation))
+	return e.shards.Trigger(ctx, run.NewSnapshot(run.ID{}, key, hash, t), e.enrolment.claims(t.Organisation))
 }
 
-// takesClaims reports whether the keys of an organisation are claimed, and its
-// triggers may be mollified.
-func (e *Engine) takesClaims(organisation string) bool {
+// mollifies reports whether triggers of an organisation may be buffered at all.
+func (e *Engine) mollifies(organisation string) bool {
 	return !e.cfg.Gate.Off && e.cfg.Enrolled(organisation)
 }
 

@@ -37,7 +37,7 @@ func (e *Engine) open(ctx context.Context) error {
 	}
 	e.reader = fallback.New(fallback.Config{
 		Rows: e.runs, Entries: e.buffer, Records: fallback.RedisRecords{DB: e.redis},
-		Partitions: e.cfg.Partitions, Buffers: e.cfg.Enrolled,
+		Partitions: e.cfg.Partitions, Buffers: e.enrolment.claims,
 	})
 	var err error
 	if e.drain, err = drain.New(drain.Config{Partitions: e.cfg.Partitions, Logger: e.cfg.Logger}, e.buffer, e.runs); err != nil {
@@ -54,7 +54,8 @@ func (e *Engine) open(ctx context.Context) error {
 		RedisDeadline: e.cfg.RedisDeadline, SettleDeadline: e.cfg.PostgresDeadline,
 		SettleSlots: max(1, e.cfg.PostgresConns/4),
 		MaxCallers:  e.cfg.MaxCallers, MaxBytes: e.cfg.MaxBytes, Logger: e.cfg.Logger,
-		Divert: !e.cfg.NoDivert, Durability: e.durability, Admit: e.quotas.admit, Accepted: e.drain.Notify,
+		Diverts:    func(organisation string) bool { return !e.cfg.NoDivert && e.mollifies(organisation) },
+		Durability: e.durability, Admit: e.quotas.admit, Accepted: e.drain.Notify,
 	}, actors.Stores{Claims: e.claims, Runs: e.runs, Buffer: e.buffer, Gate: e.gate, Clock: e.redis})
 	return err
 }
@@ -73,6 +74,7 @@ func (e *Engine) make() (err error) {
 	if e.buffer, err = buffer.New(e.redis, buffer.Config{}); err != nil {
 		return fmt.Errorf("mollifier: Config.Buffer: %w", err)
 	}
+	e.enrolment = newEnrolment(e.mollifies, e.buffer)
 	c := gate.Defaults()
 	c.Window, c.Threshold, c.Hold = e.cfg.Gate.Window, e.cfg.Gate.Threshold, e.cfg.Gate.Hold
 	c.Off, c.Shadow, c.Enrolled = e.cfg.Gate.Off, e.cfg.Gate.Shadow, e.cfg.Enrolled

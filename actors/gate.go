@@ -24,14 +24,18 @@ type Clock interface {
 
 // view is what the flights of a shard may know of the world outside: the gate,
 // Redis's clock, and whether Postgres is there. All of it is in memory.
-type view struct{ stores *Stores }
+type view struct {
+	stores  *Stores
+	diverts func(organisation string) bool
+}
 
 var _ shard.Gate = view{}
 
-func (v view) Peek(s *run.Snapshot) bool   { return v.stores.Gate.Route(s, time.Now()).Mollify() }
-func (v view) Decide(s *run.Snapshot) bool { return v.stores.Gate.Decide(s, time.Now()).Mollify() }
-func (v view) Count(s *run.Snapshot)       { v.stores.Gate.Mollified(s, time.Now()) }
-func (v view) Blind() bool                 { return !v.stores.Runs.Available() }
+func (v view) Peek(s *run.Snapshot) bool    { return v.stores.Gate.Route(s, time.Now()).Mollify() }
+func (v view) Decide(s *run.Snapshot) bool  { return v.stores.Gate.Decide(s, time.Now()).Mollify() }
+func (v view) Count(s *run.Snapshot)        { v.stores.Gate.Mollified(s, time.Now()) }
+func (v view) Diverts(s *run.Snapshot) bool { return v.diverts(s.Trigger.Organisation) }
+func (v view) Blind() bool                  { return !v.stores.Runs.Available() }
 
 func (v view) Since() (shard.Moment, bool) {
 	at, heard, epoch := v.stores.Clock.LastTime()

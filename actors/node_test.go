@@ -93,7 +93,7 @@ func (s stores) node(t *testing.T) *node {
 		Partitions: partitions, Shards: 3, ClaimTTL: s.claimTTL, WaitBudget: s.waitBudget,
 		RedisDeadline: 5 * time.Second, SettleDeadline: 10 * time.Second, SettleSlots: 2,
 		MaxCallers: s.maxCallers, MaxBytes: 1 << 30, Logger: slog.New(slog.DiscardHandler),
-		Divert:     s.divert,
+		Diverts:    func(string) bool { return s.divert },
 		Durability: func() run.Durability { return run.DurableRedis },
 		Admit:      func(string, int) error { return nil },
 		Accepted:   func() {},

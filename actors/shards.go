@@ -27,9 +27,11 @@ type Config struct {
 	SettleSlots    int           // batches to Postgres under way at once
 	MaxCallers     int
 	MaxBytes       int64
-	Divert         bool // what Postgres can not take goes to the buffer
 	Logger         *slog.Logger
 
+	// Diverts says whether what Postgres can not take of an organisation may go to
+	// the buffer. From memory.
+	Diverts func(organisation string) bool
 	// Durability is what a run in the buffer can be said to have survived.
 	Durability func() run.Durability
 	// Admit takes a run of so many bytes that is to be buffered into account, or
@@ -122,7 +124,7 @@ func Start(cfg Config, stores Stores) (*Shards, error) {
 			ClaimTTL: cfg.ClaimTTL, WaitBudget: cfg.WaitBudget, Poll: pollEvery,
 			NewToken: newToken,
 			NewID:    func(partition int) run.ID { return run.MintID(time.Now(), partition) },
-			Gate:     view{&s.stores}, Divert: cfg.Divert, Durability: cfg.Durability,
+			Gate:     view{&s.stores, cfg.Diverts}, Durability: cfg.Durability,
 		})}
 		// The supervisor restarts without a limit: the default one would stop
 		// a shard, and strand its keys, after ten panics.

@@ -32,6 +32,7 @@ func OpenMemory(shards int, held chan struct{}) (*Memory, error) {
 		RedisDeadline: time.Hour, SettleDeadline: time.Hour, SettleSlots: 2,
 		MaxCallers: 1 << 30, MaxBytes: 1 << 50, Logger: slog.New(slog.DiscardHandler),
 		Durability: func() run.Durability { return run.DurableRedis },
+		Diverts:    func(string) bool { return false },
 		Admit:      func(string, int) error { return nil }, Accepted: func() {},
 	}, actors.Stores{Claims: m, Runs: memoryRuns{m}, Buffer: memoryBuffer{}, Gate: open{}, Clock: m})
 	return m, err

@@ -292,3 +292,23 @@ func asList(v any) []any {
 	list, _ := v.([]any)
 	return list
 }
+
+// Organisations are those that have entries in the buffer which are not
+// materialised, in any partition.
+func (s *Store) Organisations(ctx context.Context) (map[string]bool, error) {
+	partitions := make([]int, s.db.Partitions())
+	for p := range partitions {
+		partitions[p] = p
+	}
+	found, err := s.Heads(ctx, partitions)
+	if err != nil {
+		return nil, err
+	}
+	held := make(map[string]bool)
+	for i := range found {
+		for _, h := range found[i].Heads {
+			held[h.Organisation] = true
+		}
+	}
+	return held, nil
+}

@@ -113,10 +113,10 @@ func explore(t *rapid.T, faults bool) {
 	}
 	w.strict, w.epoch, w.unsure, w.told = !faults, "e", map[run.ID]bool{}, map[run.ID]bool{}
 	w.gate = randomGate{w: w, counted: map[*run.Snapshot]int{}}
-	divert := rapid.Bool().Draw(t, "divert")
+	w.gate.divert = rapid.Bool().Draw(t, "divert")
 	for range rapid.IntRange(1, 3).Draw(t, "nodes") {
 		w.nodes = append(w.nodes, NewTable[int](Config{
-			ClaimTTL: claimTTL, WaitBudget: waitBudget, Poll: poll, Gate: &w.gate, NewToken: w.token, NewID: w.id, Divert: divert,
+			ClaimTTL: claimTTL, WaitBudget: waitBudget, Poll: poll, Gate: &w.gate, NewToken: w.token, NewID: w.id,
 			Durability: func() run.Durability { return run.DurableRedis },
 		}))
 	}
@@ -394,6 +394,7 @@ func (c *client) take(w *world) { w.take(c.node, nil) }
 type randomGate struct {
 	w                    *world
 	mollify, blind, full bool
+	divert               bool
 	heard                run.Instant
 	counted              map[*run.Snapshot]int
 }
@@ -407,6 +408,8 @@ func (g *randomGate) Decide(s *run.Snapshot) bool {
 
 func (g *randomGate) Count(s *run.Snapshot) { g.counted[s]++ }
 func (g *randomGate) Blind() bool           { return g.blind }
+
+func (g *randomGate) Diverts(*run.Snapshot) bool { return g.divert }
 
 func (g *randomGate) Since() (Moment, bool) {
 	return Moment{At: g.heard, Epoch: "e"}, g.heard != 0 && g.w.now-g.heard < 300_000

@@ -89,7 +89,7 @@ func (t *Table[T]) Settled(now time.Time, ref Ref, r SettleReply) {
 		}
 		f.leader = f.cohort[0] // the claim is kept: the next snapshot may fare better
 		t.settle(f)
-	case t.cfg.Divert && f.claims && !f.diverted && !r.Rejected:
+	case f.claims && !f.diverted && !r.Rejected && t.cfg.Gate.Diverts(f.leader.Snapshot):
 		// Whether it is in Postgres or not, the same id may be buffered: the
 		// drain then finds it there.
 		f.unsettled = f.unsettled || r.Unknown

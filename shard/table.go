@@ -15,7 +15,6 @@ type Config struct {
 	NewToken   func() Token
 	NewID      func(partition int) run.ID
 	Gate       Gate
-	Divert     bool                  // what Postgres can not take goes to the buffer
 	Durability func() run.Durability // of a run that rests in the buffer
 }
 
@@ -30,6 +29,9 @@ type Gate interface {
 	// Since returns the latest moment received from Redis, if it is young enough
 	// for an accept without a claim.
 	Since() (Moment, bool)
+	// Diverts says whether the trigger may go to the buffer because Postgres can
+	// not take it.
+	Diverts(*run.Snapshot) bool
 	// Blind reports whether Postgres can not be asked now.
 	Blind() bool
 }

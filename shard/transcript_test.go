@@ -142,7 +142,7 @@ func (tr *transcript) command(d *datadriven.TestData) (out string, err error) {
 		tr.table.Wake(hashOf(o.values["key"], run.KindIdempotency))
 	case "world":
 		tr.gate.mollify, tr.gate.blind, tr.gate.fresh = o.has("mollify"), o.has("blind"), o.has("fresh")
-		tr.table.cfg.Divert, tr.gate.tells = o.has("divert"), true
+		tr.gate.divert, tr.gate.tells = o.has("divert"), true
 		return "", nil
 	case "wake-all":
 		tr.table.WakeAll()
