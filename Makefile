@@ -42,6 +42,10 @@ build: ## build bin/node
 run: deps build ## run a node with its own Redis and Postgres in ./data (DATA=folder, FLAGS='more flags')
 	bin/node -data $(DATA) $(FLAGS)
 
+.PHONY: openapi
+openapi: build ## print the OpenAPI description of the HTTP API
+	@bin/node openapi
+
 .PHONY: demo
 demo: deps build ## run a storm of triggers and check that each key gave one run
 	bin/node demo

@@ -42,6 +42,7 @@ func (w *wire) withRun(id run.ID, change func(*run.Run)) {
 // samples are requests that a key gets 200 for, by operation; a path of none is an
 // operation that is not tried (the probes).
 var samples = map[string][2]string{
+	"openapi":         {},
 	"trigger":         {triggerPath, `{}`},
 	"retrieveRun":     {"/api/v3/runs/" + id1.String(), ""},
 	"retrieveRunV1":   {"/api/v1/runs/" + id1.String(), ""},

@@ -141,6 +141,10 @@ func TestList(t *testing.T) {
 	if rec := w.do(request("GET", "/api/v1/runs", prodKey, "")); rec.Body.String() != `{"data":[],"pagination":{}}` || w.engine.page.Limit != 25 {
 		t.Errorf("%s, limit %d", rec.Body, w.engine.page.Limit)
 	}
+	w.do(request("GET", "/api/v1/runs?page[after]="+id1.String()+"&page[before]="+id2.String(), prodKey, ""))
+	if w.engine.page != (runstore.Page{Before: id2, Limit: 25}) {
+		t.Errorf("%+v", w.engine.page)
+	}
 	w.do(request("GET", "/api/v1/runs?filter%5BcreatedAt%5D%5Bperiod%5D=1h", prodKey, ""))
 	if !w.engine.filter.From.Equal(now.Add(-time.Hour)) {
 		t.Errorf("from %v", w.engine.filter.From)
@@ -152,7 +156,8 @@ func TestList(t *testing.T) {
 	for query, field := range map[string]string{
 		"page[size]=%zz": "query",
 		"page[size]=0":   "page[size]", "page[size]=101": "page[size]", "page[after]=a/b": "page[after]",
-		"page[after]=" + id1.String() + "&page[before]=" + id2.String(): "page[before]",
+		"filter[tag]=%00": "filter[tag]", "filter[queue]=%ff": "filter[queue]", "filter[batch]=a%00": "filter[batch]",
+		"filter[bulkAction]=%00": "filter[bulkAction]", "filter[schedule]=%00": "filter[schedule]",
 		"filter[status]=DONE": "filter[status]", "filter[isTest]=1": "filter[isTest]", "filter[machine]=huge": "filter[machine]",
 		"filter[createdAt][from]=x": "filter[createdAt][from]", "filter[createdAt][period]=x": "filter[createdAt][period]",
 	} {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/e0ff5a15/mollifier/fallback"
 	"github.com/e0ff5a15/mollifier/run"
@@ -23,6 +24,14 @@ const (
 	defaultPage = 25
 	maxPage     = 100
 )
+
+// listQuery are the parameters of a list.
+var listQuery = []string{
+	"page[size]", "page[after]", "page[before]",
+	"filter[status]", "filter[taskIdentifier]", "filter[version]", "filter[tag]", "filter[region]", "filter[queue]",
+	"filter[machine]", "filter[isTest]", "filter[batch]", "filter[schedule]", "filter[bulkAction]",
+	"filter[createdAt][from]", "filter[createdAt][to]", "filter[createdAt][period]",
+}
 
 // listItem is a run in a list.
 type listItem struct {
@@ -59,12 +68,13 @@ func (a *api) runOperations() []operation {
 		},
 		{
 			method: http.MethodGet, path: "/api/v1/runs", do: a.list,
-			id: "listRuns", summary: "List runs", scope: "read:runs",
+			id: "listRuns", summary: "List runs", scope: "read:runs", query: listQuery,
 			answer: reflect.TypeFor[listAnswer](), answerHeader: []string{headerPartial},
 		},
 		{
 			method: http.MethodGet, path: "/api/v1/projects/{projectRef}/runs", do: a.list,
 			id: "listProjectRuns", summary: "List runs: a key opens one environment, so whatever the project is called", scope: "read:runs",
+			query:  append(slices.Clone(listQuery), "filter[env]"),
 			answer: reflect.TypeFor[listAnswer](), answerHeader: []string{headerPartial},
 		},
 		{
@@ -133,6 +143,13 @@ func inEnvironments(c *call, names []string) bool {
 // parseList reads the query of a list. The error names the parameter.
 func parseList(q url.Values, now time.Time, old bool) (f runstore.Filter, p runstore.Page, err error) {
 	p.Limit = defaultPage
+	for name, values := range q {
+		for _, text := range values {
+			if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+				return f, p, malformed(strings.ToValidUTF8(name, "?"), "must be valid UTF-8 without a NUL character")
+			}
+		}
+	}
 	if text := q.Get("page[size]"); text != "" {
 		if p.Limit, err = strconv.Atoi(text); err != nil || p.Limit < 1 || p.Limit > maxPage {
 			return f, p, malformed("page[size]", "from 1 to "+strconv.Itoa(maxPage))
@@ -145,8 +162,8 @@ func parseList(q url.Values, now time.Time, old bool) (f runstore.Filter, p runs
 			}
 		}
 	}
-	if !p.After.IsZero() && !p.Before.IsZero() {
-		return f, p, malformed("page[before]", "must not stand beside page[after]")
+	if !p.Before.IsZero() {
+		p.After = run.ID{} // clients that page back from a page they paged on to send both
 	}
 	for _, text := range listOf(q, "filter[status]") {
 		status := run.Status(text)

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -61,6 +62,9 @@ func (op *operation) describe(r huma.Registry) *huma.Operation {
 	for _, match := range regexp.MustCompile(`\{(\w+)\}`).FindAllStringSubmatch(op.path, -1) {
 		out.Parameters = append(out.Parameters, parameter("path", match[1], true))
 	}
+	for _, name := range op.query {
+		out.Parameters = append(out.Parameters, parameter("query", name, false))
+	}
 	for _, name := range op.requestHeader {
 		out.Parameters = append(out.Parameters, parameter("header", name, false))
 	}
@@ -69,9 +73,36 @@ func (op *operation) describe(r huma.Registry) *huma.Operation {
 	}
 	if !op.open {
 		out.Security = []map[string][]string{{"key": {}}}
-		out.Responses[strconv.Itoa(http.StatusUnauthorized)] = out.Responses["default"]
+	}
+	for _, status := range op.refusals() {
+		out.Responses[strconv.Itoa(status)] = &huma.Response{
+			Description: http.StatusText(status), Content: out.Responses["default"].Content,
+		}
 	}
 	return out
+}
+
+// refusals are the statuses that an operation may refuse with, by what is checked
+// before and in it.
+func (op *operation) refusals() []int {
+	list := []int{http.StatusServiceUnavailable}
+	if op.open {
+		return list
+	}
+	list = append(list, http.StatusUnauthorized, http.StatusInternalServerError)
+	if op.scope != "" {
+		list = append(list, http.StatusForbidden)
+	}
+	if strings.Contains(op.path, "{") {
+		list = append(list, http.StatusNotFound)
+	}
+	if op.request != nil {
+		list = append(list, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity, http.StatusTooManyRequests)
+	}
+	if op.request != nil || len(op.query) > 0 {
+		list = append(list, http.StatusBadRequest)
+	}
+	return list
 }
 
 func content(kind string, r huma.Registry, t reflect.Type) map[string]*huma.MediaType {

@@ -38,6 +38,7 @@ type operation struct {
 	request       reflect.Type // of the JSON body; nil for none
 	answer        reflect.Type // of the JSON body of a success
 	requestHeader []string
+	query         []string
 	answerHeader  []string
 }
 

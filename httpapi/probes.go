@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"reflect"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 func (a *api) probeOperations() []operation {
@@ -16,7 +18,20 @@ func (a *api) probeOperations() []operation {
 			method: http.MethodGet, path: "/readyz", open: true, do: a.ready,
 			id: "readyz", summary: "The node should get traffic", answer: reflect.TypeFor[statusAnswer](),
 		},
+		{
+			method: http.MethodGet, path: "/openapi.json", open: true, do: a.describe,
+			id: "openapi", summary: "This description", answer: reflect.TypeFor[jsontext.Value](),
+		},
 	}
+}
+
+// describe answers GET /openapi.json.
+func (a *api) describe(context.Context, *call) (reply, error) {
+	text, err := Describe(a.Version)
+	if err != nil {
+		return reply{}, err
+	}
+	return answer(jsontext.Value(text))
 }
 
 // statusAnswer is what the probes answer.

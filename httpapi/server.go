@@ -56,6 +56,8 @@ type Config struct {
 	// while at least one store works and the node is not stopping. It should
 	// answer from memory. Nil means always ready.
 	Ready func(ctx context.Context) error
+	// Version is the build's, for the description of the interface.
+	Version string
 	// Logger receives what goes wrong inside. Nil discards it.
 	Logger *slog.Logger
 	// Timeout bounds the work on one request, and must be below the server's

@@ -146,7 +146,7 @@ func (n *node) publish() (devstack.Info, error) {
 func (n *node) serveFronts() {
 	n.probe = newProbe(n.engine.Ready)
 	public := httpapi.New(httpapi.Config{
-		Engine: n.engine, Tenants: n.tenants, Ready: n.probe.ready, Logger: n.log,
+		Engine: n.engine, Tenants: n.tenants, Ready: n.probe.ready, Logger: n.log, Version: buildVersion(),
 		MaxBytes: n.set.engine.MaxBytes,
 	})
 	n.api.serve(httpapi.NewServer(public, httpapi.Limits{}, n.log), n.fail)
