@@ -67,6 +67,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	e.stopLoops = stop
 	e.loops.Go(func() { e.listen(loops) })
 	e.loops.Go(func() { _ = e.gate.Report(loops) })
+	e.loops.Go(func() { e.gate.Log(loops) })
 	e.loops.Go(func() { e.quotas.watch(loops) })
 	e.loops.Go(func() { e.enrolment.watch(loops) })
 	if !e.cfg.NoDrain {

@@ -78,6 +78,7 @@ func (e *Engine) make() (err error) {
 	c := gate.Defaults()
 	c.Window, c.Threshold, c.Hold = e.cfg.Gate.Window, e.cfg.Gate.Threshold, e.cfg.Gate.Hold
 	c.Off, c.Shadow, c.Enrolled = e.cfg.Gate.Off, e.cfg.Gate.Shadow, e.cfg.Enrolled
+	c.Logger = e.cfg.Logger
 	if e.cfg.Gate.Smooth {
 		c.Algorithm = gate.GCRA
 	}

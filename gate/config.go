@@ -2,6 +2,7 @@ package gate
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
 )
 
@@ -68,6 +69,8 @@ type Config struct {
 	Environments int
 	// Pressure of Postgres.
 	Pressure PressureConfig
+	// Logger is told of trips by [Gate.Log]. Nil discards.
+	Logger *slog.Logger
 	// Now is the clock. Required; [Defaults] has time.Now.
 	Now func() time.Time
 }

@@ -21,6 +21,20 @@ type environment struct {
 	sent       batch // sent, without an answer
 }
 
+// counted is how many triggers are known of the window, by whoever knows more.
+func (e *environment) counted(now int64, l limits) int64 {
+	n := int64(0)
+	for _, c := range [...]*counter{&e.own, &e.fleet} {
+		switch {
+		case l.algorithm == GCRA:
+			n = max(n, (c.drained(now)+l.each()-1)/l.each())
+		case c.mark > now:
+			n = max(n, c.level)
+		}
+	}
+	return n
+}
+
 func (e *environment) held() int64 { return max(e.own.held, e.fleet.held) }
 
 // batch is how many triggers were counted together, and when the first was.
@@ -82,10 +96,14 @@ func (g *Gate) advance(id string, now, n int64, l limits) bool {
 		s.dirty = append(s.dirty, e)
 	}
 	e.pending.n += n
+	counted := int64(0)
+	if tripped && !before {
+		counted = e.counted(now, l)
+	}
 	s.mu.Unlock()
 
 	if tripped && !before {
-		g.counts.trips.Add(1)
+		g.noteTrip(e, counted, now, l)
 	}
 	if wake {
 		select {

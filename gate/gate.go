@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +33,7 @@ type Gate struct {
 	pressure    pressure
 	decided     decisions
 	counts      counts
+	trips       trips
 
 	seed    maphash.Seed
 	stripes [stripes]stripe
@@ -48,6 +50,9 @@ func New(cfg Config, redis Redis) (*Gate, error) {
 	}
 	if redis == nil {
 		return nil, errors.New("gate: Redis is required")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	g := &Gate{
 		cfg: cfg, redis: redis, began: cfg.Now(),

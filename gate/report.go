@@ -100,9 +100,10 @@ func (g *Gate) tell(ctx context.Context, tallies []tally) bool {
 		before := t.held() > now
 		t.read(r, now, t.limits)
 		tripped := t.held() > now
+		counted := t.counted(now, t.limits)
 		s.mu.Unlock()
 		if tripped && !before {
-			g.counts.trips.Add(1)
+			g.noteTrip(t.environment, counted, now, t.limits)
 		}
 	}
 	if !served {
