@@ -316,6 +316,25 @@ func TestSettleOutcomeUnknownThenRetry(t *testing.T) {
 	assertIntervals(t, s)
 }
 
+// The same, but nothing was settled. The retry's run is accepted when the retry came,
+// not when the claim was made: it holds its key for its whole time to live.
+func TestRetryUnderAKeptClaimIsAcceptedAnew(t *testing.T) {
+	t.Parallel()
+	s := newStores(t)
+	a := s.node(t)
+	a.runs.set(func(f *faultyRuns) { f.panicNext = true })
+	if first := <-a.start(keyed("k")); first.err == nil {
+		t.Fatal("an unknown outcome was acknowledged")
+	}
+	before := s.exec(t, `select now_us()`)
+	if r := a.now(keyed("k")); r.Cached() || a.claims.counted(claim.Release) != 0 {
+		t.Fatalf("cached %t, or the claim was released", r.Cached())
+	}
+	if at := s.exec(t, `select accepted_at from runs`); at < before {
+		t.Errorf("accepted %d us before the retry came", before-at)
+	}
+}
+
 // A settle that certainly failed releases the claim: another node goes on at once.
 func TestSettleFailedReleasesTheClaim(t *testing.T) {
 	t.Parallel()

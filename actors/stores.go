@@ -101,7 +101,7 @@ func (s *Shards) flushClaims(batch []posted) {
 }
 
 func claimOp(r *shard.Request) claim.Op {
-	op := claim.Op{Partition: r.Partition, Hash: r.Hash, Token: claim.Token(r.Token), Observed: r.Observed, Floor: r.Floor}
+	op := claim.Op{Partition: r.Partition, Hash: r.Hash, Token: claim.Token(r.Token), Observed: r.Observed, Floor: r.Floor, Anew: r.Anew}
 	switch r.Verb {
 	case shard.Claim:
 		op.Verb = claim.Claim

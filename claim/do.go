@@ -123,7 +123,11 @@ func (s *Store) add(c *plan, op *Op, item int) {
 	c.Args = append(c.Args, op.Token.append(make([]byte, 0, 22)))
 	switch c.verb {
 	case Claim:
-		c.Args = append(c.Args, op.Observed.String(), int64(op.Floor))
+		anew := ""
+		if op.Anew {
+			anew = "1"
+		}
+		c.Args = append(c.Args, op.Observed.String(), int64(op.Floor), anew)
 	case Publish:
 		found := "0"
 		if op.Found {

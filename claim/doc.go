@@ -115,7 +115,8 @@
 //
 // The network may repeat a call, and a caller repeats it when the outcome is
 // unknown. Claim and renew find their own token and answer as before, moving
-// only the deadline, unless the claim demands a later acceptance than it has. Publish finds the record resolved to its own run and
+// only the deadline, unless the claim demands a later acceptance than it has, or to be
+// taken anew: then the last repetition counts. Publish finds the record resolved to its own run and
 // answers [Done]; release finds a floor and answers [Done]. Reset only raises
 // the floor, sets a flag, or shortens an interval to the same end. Nothing is counted, and nothing is appended.
 //

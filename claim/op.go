@@ -49,6 +49,10 @@ type Op struct {
 	// Floor, for Claim: the least acceptance that will do, because Postgres has
 	// refused an earlier one. An own claim from before it is taken anew. Zero: any.
 	Floor run.Instant
+	// Anew, for Claim: an own claim is accepted now, not when it was made: it was
+	// made for callers that have gone, perhaps long ago, and a run must hold its key
+	// for its whole time to live from the acceptance of its own caller on.
+	Anew bool
 
 	// For Publish: the run that holds the key, when it was accepted, and until
 	// when it holds the key.

@@ -44,6 +44,27 @@ func TestClaimOwnTokenAgain(t *testing.T) {
 	}
 }
 
+// A claim that a flight left behind is entered again by a later one, perhaps after an
+// outage. What is accepted under it begins now: else its run would hold the key for
+// less than its time to live, or would be over when it is made.
+func TestClaimEnteredAgain(t *testing.T) {
+	t.Parallel()
+	b, k, mine := onShared(t), keyOf("a"), NewToken()
+	at := b.now()
+	op := k.op(Claim, mine)
+	op.Anew = true
+	for _, acc := range []run.Instant{at - 5*second, at + hour} {
+		b.put(k, pending(mine, acc, at+2*second, "cw"))
+		r := b.want(op, Claimed)
+		if r.AcceptedAt < max(acc, at) || r.AcceptedAt > max(acc, b.now()) {
+			t.Fatalf("accepted at %d, was %d", r.AcceptedAt, acc)
+		}
+		if f := fields(b.get(k)); instant(t, f[3]) != r.AcceptedAt || f[5] != "cw" {
+			t.Fatalf("record %q", b.get(k))
+		}
+	}
+}
+
 func TestClaimForeignPending(t *testing.T) {
 	t.Parallel()
 	b, k, theirs := onShared(t), keyOf("a"), NewToken()

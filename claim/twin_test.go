@@ -41,7 +41,7 @@ func (w *twin) do(op Op, accepted run.Instant) (state State, announced bool) {
 	case Claim:
 		switch {
 		case mine:
-			if w.over = false; w.acc < op.Floor {
+			if w.over = false; w.acc < op.Floor || op.Anew {
 				w.acc = accepted
 			}
 			return Claimed, false
@@ -194,6 +194,7 @@ func TestTwin(t *testing.T) {
 						if rapid.IntRange(0, 3).Draw(rt, "was stale") == 0 {
 							op.Floor = rapid.SampledFrom([]run.Instant{1, b.now(), ahead + 7}).Draw(rt, "floor")
 						}
+						op.Anew = rapid.IntRange(0, 3).Draw(rt, "enters again") == 0
 					}
 					ops, at = append(ops, op), append(at, i)
 				}
@@ -217,8 +218,8 @@ func TestTwin(t *testing.T) {
 							woken = append(woken, op.Hash.String())
 						}
 						switch {
-						case state == Claimed && old.state == 'p' && old.token == op.Token && old.acc < op.Floor:
-							if r.AcceptedAt < max(before, op.Floor) || r.AcceptedAt > max(b.now(), op.Floor) {
+						case state == Claimed && old.state == 'p' && old.token == op.Token && (old.acc < op.Floor || op.Anew):
+							if r.AcceptedAt < max(before, old.acc, op.Floor) || r.AcceptedAt > max(b.now(), old.acc, op.Floor) {
 								rt.Fatalf("taken anew at %d, floor %d, was %d", r.AcceptedAt, op.Floor, old.acc)
 							}
 						case state == Claimed && old.state == 'p' && old.token == op.Token:

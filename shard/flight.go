@@ -41,6 +41,7 @@ type flight[T comparable] struct {
 	claimed     bool        // the claim is ours as far as we know
 	maybe       bool        // the claim may be ours: the reply to its claim, settle or publish was lost
 	unsettled   bool        // a settle under this token may still land: the claim is never released
+	reenters    bool        // the claim that may be ours was made in an earlier passage
 	stray       bool        // a claim under this token may land at any time: that it is ours proves nothing of before
 	renewAt     time.Time   // while claimed
 	woken       bool        // a wake-up came while the claim was under way
@@ -86,6 +87,7 @@ func (t *Table[T]) current(ref Ref, want state) *flight[T] {
 // begin posts the first request of a flight.
 func (t *Table[T]) begin(f *flight[T]) {
 	f.maybe = f.maybe || f.claimed // until the claim store has said otherwise
+	f.reenters = f.maybe
 	f.observed, f.floor, f.provisional, f.claimed, f.accepted = run.ID{}, 0, false, false, 0
 	f.written = run.ID{}
 	f.slow, f.diverted, f.counted, f.peeked = false, false, false, false
@@ -129,7 +131,8 @@ func (t *Table[T]) accept(f *flight[T]) {
 }
 
 func (t *Table[T]) claim(f *flight[T]) {
-	t.post(f, claiming, Request{Verb: Claim, Observed: f.observed, Floor: f.floor})
+	t.post(f, claiming, Request{Verb: Claim, Observed: f.observed, Floor: f.floor, Anew: f.reenters})
+	f.reenters = false
 }
 
 // settle posts the leader's snapshot to Postgres.

@@ -49,6 +49,7 @@ type Request struct {
 
 	Observed run.ID        // Claim: take over from exactly this run
 	Floor    run.Instant   // Claim: the least acceptance that will do; 0: any
+	Anew     bool          // Claim: if it is ours already, accept it now: it was made in an earlier passage
 	Snapshot *run.Snapshot // Settle, Accept: what to create; not changed until the reply
 
 	Environment string // CheckHolder, Look, Landed

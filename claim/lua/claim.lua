@@ -3,9 +3,10 @@
 -- KEYS[i]      record of key i; on Cluster all of one slot; no key twice
 -- ARGV[1]      TTL of a claim in us
 -- ARGV[2]      life of a pending record in ms
--- ARGV[3i]     token
--- ARGV[3i+1]   run id that the caller saw lose the key, or ''
--- ARGV[3i+2]   the least acceptance time that will do; an own claim from before it is taken anew
+-- ARGV[4i-1]   token
+-- ARGV[4i]     run id that the caller saw lose the key, or ''
+-- ARGV[4i+1]   the least acceptance time that will do; an own claim from before it is taken anew
+-- ARGV[4i+2]   '1': an own claim is taken anew whenever it was accepted; it was made for callers that have gone
 -- Returns for each key one of
 --   'c' acceptance time   claimed
 --   'w' us                another's claim, over in so many us; flag w is set
@@ -32,7 +33,7 @@ local function keep(at)
 end
 
 for i = 1, #KEYS do
-  local token, observed, floor = ARGV[3 * i], ARGV[3 * i + 1], tonumber(ARGV[3 * i + 2])
+  local token, observed, floor = ARGV[4 * i - 1], ARGV[4 * i], tonumber(ARGV[4 * i + 1])
   local record = held[i]
   local least = 0 -- the least acceptance time if the key can be taken
   local answer
@@ -44,8 +45,8 @@ for i = 1, #KEYS do
         answer = '?'
       elseif owner == token then
         least = tonumber(acc)
-        if least < floor then
-          least = math.max(floor, now)
+        if least < floor or ARGV[4 * i + 2] == '1' then
+          least = math.max(least, floor, now)
           acc = format('%.0f', least)
         end
         answer = 'c' .. acc

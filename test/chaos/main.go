@@ -34,6 +34,7 @@ type settings struct {
 	minimum  float64
 	aof      string
 	list     bool
+	backlog  int
 }
 
 // short is what runs in a minute or two: the faults that operators meet, and pairs.
@@ -71,6 +72,7 @@ func parse(args []string) (settings, error) {
 	fs.DurationVar(&s.harm, "harm", 4*time.Second, "how long one harm lasts at most")
 	fs.Float64Var(&s.minimum, "min-rate", 100, "operations a second that have to succeed before the fault, or the run is void")
 	fs.StringVar(&s.aof, "aof", "always", "Redis's `appendfsync`: always, everysec or no")
+	fs.IntVar(&s.backlog, "backlog", 0, "instead of runs: fill the buffer with so many runs, with and without an outage of Postgres, and compare how fast it drains")
 	fs.BoolVar(&s.list, "list", false, "list the nemeses and end")
 	if err := fs.Parse(args); err != nil {
 		return s, err
@@ -113,6 +115,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			fmt.Fprintf(out, "%-4s %-22s %s\n", n.Class, n.Name, n.What)
 		}
 		return nil
+	}
+	if s.backlog > 0 {
+		return backlog(ctx, s, out)
 	}
 	plan, err := newPlan(s, all)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -33,9 +34,12 @@ func (res *result) line(i, of int) string {
 		number += "/" + fmt.Sprint(of)
 	}
 	v := &res.verdict
-	text := fmt.Sprintf("%-7s %-6s %-40s seed %d: %d operations, %.0f/s before, %.0f/s after; back in %s; drained in %s; %d runs acknowledged, %d lost, %d aliases; %d reads, %d executions; 5xx %d, %d of them outside",
+	text := fmt.Sprintf("%-7s %-6s %-40s seed %d: %d operations, %.0f/s before, %.0f/s after; back in %s; drained in %s; %d runs acknowledged, %d lost, %d aliases; %d reads, %d stale; %d executions; 5xx: %s",
 		number, res.state(), names(res.nemeses), res.seed, v.Ops, res.before, res.after,
-		res.back.Round(time.Millisecond), res.drained.Round(time.Millisecond), v.Acked, v.Lost, v.Aliases, v.Reads, v.Executed, total(v.Errors5xx), v.Outside)
+		res.back.Round(time.Millisecond), res.drained.Round(time.Millisecond), v.Acked, v.Lost, v.Aliases, v.Reads, v.Stale, v.Executed, errorsOf(v))
+	if res.stalls > 0 {
+		text += fmt.Sprintf("; %d stalls of the machine", res.stalls)
+	}
 	if res.err != nil {
 		text += "; " + res.err.Error()
 	}
@@ -51,11 +55,23 @@ func (res *result) shown(most int) []history.Violation {
 	return v[:min(len(v), most)]
 }
 
-func total(counts map[string]int) (sum int) {
-	for _, n := range counts {
-		sum += n
+// errorsOf lists 5xx by kind, and how fast they came in the middle of the fault.
+func errorsOf(v *history.Verdict) string {
+	if len(v.Errors5xx) == 0 {
+		return "none"
 	}
-	return sum
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(v.Errors5xx)) {
+		parts = append(parts, fmt.Sprintf("%d %s", v.Errors5xx[name], name))
+	}
+	text := strings.Join(parts, ", ")
+	if v.Refusal > 0 {
+		text += fmt.Sprintf(" (99%% within %s)", v.Refusal.Round(time.Millisecond))
+	}
+	if v.Outside > 0 {
+		text += fmt.Sprintf(", %d outside", v.Outside)
+	}
+	return text
 }
 
 // report sums runs up, by nemesis.
@@ -80,10 +96,10 @@ func (p *report) bad() (n int) {
 
 // sum is what the runs with one nemesis came to.
 type sum struct {
-	single, paired, held, broken, void   int
-	lost, aliases, acked, outside, reads int
-	worst                                time.Duration
-	seeds                                []string
+	single, paired, held, broken, void int
+	lost, aliases, acked, reads, stale int
+	worst, refusal                     time.Duration
+	seeds                              []string
 }
 
 func (p *report) sums() map[string]*sum {
@@ -99,6 +115,7 @@ func (p *report) sums() map[string]*sum {
 			if len(res.nemeses) == 1 {
 				s.single++
 				s.worst = max(s.worst, res.back)
+				s.refusal = max(s.refusal, res.verdict.Refusal)
 			} else {
 				s.paired++
 			}
@@ -114,8 +131,8 @@ func (p *report) sums() map[string]*sum {
 			s.lost += res.verdict.Lost
 			s.aliases += res.verdict.Aliases
 			s.acked += res.verdict.Acked
-			s.outside += res.verdict.Outside
 			s.reads += res.verdict.Reads
+			s.stale += res.verdict.Stale
 		}
 	}
 	return sums
@@ -125,7 +142,7 @@ func (p *report) sums() map[string]*sum {
 func (p *report) print(out io.Writer) {
 	fmt.Fprintf(out, "\n%d runs of %s from seed %d, Redis with appendfsync %s\n\n", len(p.results), p.settings.duration, p.settings.seed, p.settings.aof)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "fault\talone\tin pairs\theld\tbroken\tvoid\tacknowledged\tlost\taliases\treads\tslowest back\tseeds of broken runs")
+	fmt.Fprintln(w, "fault\talone\tin pairs\theld\tbroken\tvoid\tacknowledged\tlost\taliases\treads\tstale\tslowest back\tslowest 503\tseeds of broken runs")
 	sums := p.sums()
 	for _, n := range p.all {
 		s := sums[n.Name]
@@ -137,8 +154,8 @@ func (p *report) print(out io.Writer) {
 		if n.Loses {
 			lost += " (may)"
 		}
-		fmt.Fprintf(w, "%s %s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%s\t%s\n", n.Class, n.Name, s.single, s.paired, s.held, s.broken, s.void,
-			s.acked, lost, s.aliases, s.reads, s.worst.Round(time.Millisecond), strings.Join(s.seeds, " "))
+		fmt.Fprintf(w, "%s %s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", n.Class, n.Name, s.single, s.paired, s.held, s.broken, s.void,
+			s.acked, lost, s.aliases, s.reads, s.stale, s.worst.Round(time.Millisecond), s.refusal.Round(time.Millisecond), strings.Join(s.seeds, " "))
 	}
 	missing := make([]string, 0, len(nemesis.NotRun))
 	for name := range nemesis.NotRun {

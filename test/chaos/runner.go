@@ -60,6 +60,7 @@ type result struct {
 	after   float64
 	back    time.Duration // from the end of the fault to the first success; negative: none
 	drained time.Duration // from the end of the traffic
+	stalls  int           // of the machine
 	dir     string        // evidence
 }
 
@@ -162,6 +163,7 @@ func (r *runner) play(ctx context.Context, res *result, folder string, i int, se
 	wait.Go(func() {
 		l.Run(asking, load.Traffic{Clients: r.clients, Workers: 3, Burst: 120, Every: time.Second}, seed)
 	})
+	stalled := stalls(asking, r.cluster, record.Now)
 	windows, err := r.harmful(ctx, res, field, l, warm)
 	if left := r.duration - time.Duration(record.Now()); err == nil && left > 0 {
 		err = cluster.Wait(ctx, left)
@@ -174,6 +176,8 @@ func (r *runner) play(ctx context.Context, res *result, folder string, i int, se
 	}
 	ok()
 	wait.Wait()
+	excuses := append(stalled(), windows...)
+	res.stalls = len(excuses) - len(windows)
 	ended := record.Now()
 	err = errors.Join(err, r.cluster.Gone())
 	var end *history.End
@@ -186,7 +190,7 @@ func (r *runner) play(ctx context.Context, res *result, folder string, i int, se
 		return
 	}
 	for _, n := range res.nemeses {
-		end.Loses = end.Loses || n.Loses
+		end.Loses, end.Hides = end.Loses || n.Loses, end.Hides || n.Hides
 	}
 	if len(windows) > 0 {
 		end.Mended = windows[len(windows)-1].To
@@ -199,7 +203,7 @@ func (r *runner) play(ctx context.Context, res *result, folder string, i int, se
 	}()
 	res.before, res.after = rates(ops, windows, int64(warm), ended)
 	res.void = res.before < r.minimum
-	res.verdict = history.Judge(ops, end, windows, grace, grace+claimTTL+waitBudget, judgeWithin,
+	res.verdict = history.Judge(ops, end, windows, excuses, grace, grace+claimTTL+waitBudget, judgeWithin,
 		func(key string, m porcupine.Model, info porcupine.LinearizationInfo) {
 			_ = porcupine.VisualizePath(m, info, filepath.Join(folder, key+".html")) // the history is there all the same
 		})

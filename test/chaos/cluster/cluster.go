@@ -128,9 +128,11 @@ func (c *Cluster) node(o Options, i int, secret string) (*Node, error) {
 	}
 	n.args = append([]string{
 		"-data", n.dir, "-listen", "127.0.0.1:0", "-admin", "127.0.0.1:0",
-		"-redis", redisURL, "-postgres", postgresURL, "-secret-key-file", secret,
+		"-secret-key-file", secret,
 		"-seed", fmt.Sprintf("-drain=%t", n.Drains),
 	}, o.Flags...)
+	// Passwords: other users of the machine can read arguments.
+	n.env = []string{"MOLLIFIER_REDIS=" + redisURL, "MOLLIFIER_POSTGRES=" + postgresURL}
 	return n, nil
 }
 
@@ -251,6 +253,33 @@ func (c *Cluster) Waiting(ctx context.Context) (n int64, err error) {
 				return 0, err
 			}
 			n += card
+		}
+		if cursor == 0 {
+			return n, nil
+		}
+	}
+}
+
+// Attempts is how many attempts are counted in the buffer's entries.
+func (c *Cluster) Attempts(ctx context.Context) (n int, err error) {
+	client := c.client()
+	for cursor := uint64(0); ; {
+		var keys []string
+		if keys, cursor, err = client.Scan(ctx, cursor, "m:{*}:e:*", 1000).Result(); err != nil {
+			return 0, err
+		}
+		pipe := client.Pipeline()
+		counts := make([]*redis.StringCmd, len(keys))
+		for i, key := range keys {
+			counts[i] = pipe.HGet(ctx, key, "n")
+		}
+		if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+			return 0, err
+		}
+		for _, count := range counts {
+			if got, err := count.Int(); err == nil {
+				n += got
+			}
 		}
 		if cursor == 0 {
 			return n, nil

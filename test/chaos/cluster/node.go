@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -27,6 +28,7 @@ type Node struct {
 
 	program string
 	args    []string
+	env     []string
 	dir     string
 
 	mu     sync.Mutex
@@ -48,6 +50,7 @@ func (n *Node) Start(ctx context.Context) error {
 	}
 	defer log.Close()
 	cmd := exec.Command(n.program, n.args...)
+	cmd.Env = append(os.Environ(), n.env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// A group of its own: Ctrl-C reaches only who watches.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -75,6 +78,17 @@ func (n *Node) Start(ctx context.Context) error {
 			<-exited
 			return fmt.Errorf("%s did not start: %w", n.Name, ctx.Err())
 		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// Drain says whether a node that drains does so from its next start on.
+func (n *Node) Drain(on bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i, arg := range n.args {
+		if strings.HasPrefix(arg, "-drain=") {
+			n.args[i] = fmt.Sprintf("-drain=%t", on && n.Drains)
 		}
 	}
 }

@@ -26,14 +26,17 @@ type Verdict struct {
 	Lost       int // of them not there at the end, though a fault excused it
 	Aliases    int
 	Reads      int // by id, of ids that had been acknowledged
+	Stale      int // runs that a node showed as QUEUED again while it may not have reached Postgres
 	Executed   int // runs handed to a worker
 	Errors5xx  map[string]int
-	Outside    int // of them outside the faults' windows
+	Outside    int           // of them outside the faults' windows
+	Refusal    time.Duration // the time that 99 of 100 refusals took, from a second and a half after the fault's begin to its end
 }
 
-// Judge holds a history against the state at its end. within bounds the search of
-// each key.
-func Judge(ops []Op, end *End, faults []Window, grace, claimGrace time.Duration, within time.Duration,
+// Judge holds a history against the state at its end. faults are when harm was done,
+// excuses when errors are put down to something else than the program: the faults, and
+// stalls of the machine. within bounds the search of each key.
+func Judge(ops []Op, end *End, faults, excuses []Window, grace, claimGrace time.Duration, within time.Duration,
 	draw func(string, porcupine.Model, porcupine.LinearizationInfo),
 ) Verdict {
 	v := Verdict{Ops: len(ops), Errors5xx: map[string]int{}}
@@ -43,7 +46,7 @@ func Judge(ops []Op, end *End, faults []Window, grace, claimGrace time.Duration,
 	v.checkReads(ops, acked, end, faults)
 	v.checkChanges(ops, end)
 	v.checkExecutions(ops, end)
-	v.checkErrors(ops, faults, int64(grace), int64(claimGrace))
+	v.checkErrors(ops, faults, excuses, int64(grace), int64(claimGrace))
 	v.Violations = append(v.Violations, checkKeys(ops, end, within, draw)...)
 	return v
 }
@@ -164,9 +167,12 @@ func (v *Verdict) checkReads(ops []Op, acked map[string]Op, end *End, faults []W
 				}
 				i++
 			}
-			if r.rank < highest.rank && !end.Loses {
+			switch {
+			case r.rank >= highest.rank || end.Loses:
+			case r.rank == 0 && end.Hides && slices.ContainsFunc(faults, func(w Window) bool { return r.ret >= w.From && r.call <= w.To+int64(time.Second) }):
+				v.Stale++
+			default:
 				v.found("backwards", "%s is shown with less in operation %d than in operation %d before it", id, r.n, highest.n)
-				break
 			}
 		}
 	}
@@ -254,8 +260,9 @@ func (v *Verdict) checkExecutions(ops []Op, end *End) {
 }
 
 // checkErrors: a 5xx has a fault to blame, and a 500 has no excuse.
-func (v *Verdict) checkErrors(ops []Op, faults []Window, grace, claimGrace int64) {
+func (v *Verdict) checkErrors(ops []Op, faults, excuses []Window, grace, claimGrace int64) {
 	outside := map[string]int{}
+	var refusals []int64
 	example := map[string]Op{}
 	for _, op := range ops {
 		if op.HTTP < 500 {
@@ -263,6 +270,9 @@ func (v *Verdict) checkErrors(ops []Op, faults []Window, grace, claimGrace int64
 		}
 		name := fmt.Sprintf("%d %s", op.HTTP, op.Problem)
 		v.Errors5xx[name]++
+		if slices.ContainsFunc(faults, func(w Window) bool { return op.Call >= w.From+int64(1500*time.Millisecond) && op.Return <= w.To }) {
+			refusals = append(refusals, op.Return-op.Call)
+		}
 		if op.HTTP == 500 {
 			v.found("500", "operation %d (%s at %s, %.3fs)", op.N, op.Kind, op.Node, seconds(op.Call))
 			continue
@@ -271,12 +281,16 @@ func (v *Verdict) checkErrors(ops []Op, faults []Window, grace, claimGrace int64
 		if op.Problem == "claim-timeout" {
 			late = claimGrace
 		}
-		excused := slices.ContainsFunc(faults, func(w Window) bool { return op.Return >= w.From && op.Call <= w.To+late })
+		excused := slices.ContainsFunc(excuses, func(w Window) bool { return op.Return >= w.From && op.Call <= w.To+late })
 		if !excused {
 			v.Outside++
 			outside[name]++
 			example[name] = op
 		}
+	}
+	if len(refusals) > 0 {
+		slices.Sort(refusals)
+		v.Refusal = time.Duration(refusals[len(refusals)*99/100])
 	}
 	for name, n := range outside {
 		op := example[name]

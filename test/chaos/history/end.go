@@ -27,6 +27,7 @@ type End struct {
 	BadAlias int   // aliases of what is no run
 	Mended   int64 // when the last fault ended
 	Loses    bool  // a fault of this run may lose what was only in Redis
+	Hides    bool  // a fault of this run may keep a node from Postgres
 }
 
 // Canonical is the run that an id resolves to; the id itself if it is none's.

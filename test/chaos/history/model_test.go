@@ -186,7 +186,7 @@ func TestJudge(t *testing.T) {
 			if c.want == "5xx" {
 				faults = nil
 			}
-			v := Judge(ops, end, faults, 0, 0, time.Minute, nil)
+			v := Judge(ops, end, faults, faults, 0, 0, time.Minute, nil)
 			var kinds []string
 			for _, found := range v.Violations {
 				kinds = append(kinds, found.Kind)
@@ -204,7 +204,7 @@ func TestLost(t *testing.T) {
 	t.Parallel()
 	for _, loses := range []bool{false, true} {
 		op := Op{Kind: Trigger, Outcome: OK, HTTP: 200, Run: "A", Return: 1}
-		v := Judge([]Op{op}, &End{Rows: map[string]Row{}, Loses: loses}, nil, 0, 0, time.Minute, nil)
+		v := Judge([]Op{op}, &End{Rows: map[string]Row{}, Loses: loses}, nil, nil, 0, 0, time.Minute, nil)
 		if found := len(v.Violations) > 0; found == loses || (v.Lost == 1) != loses {
 			t.Errorf("loses=%t: %v, %d lost", loses, v.Violations, v.Lost)
 		}

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,6 +24,9 @@ type Nemesis struct {
 	// Loses is set where what was acknowledged and only in Redis may be lost, as
 	// docs/promises.md says.
 	Loses bool
+	// Hides is set where a node may be unable to ask Postgres while Redis answers. A
+	// run that was leased then is shown as it was accepted, whatever became of it.
+	Hides bool
 	// Run breaks and mends. An error says that it could not be done.
 	Run func(context.Context, *Field) error
 }
@@ -53,6 +57,9 @@ func All() []Nemesis {
 	var all []Nemesis
 	for _, some := range [][]Nemesis{nodes, redis, network, postgres, disks} {
 		all = append(all, some...)
+	}
+	for i := range all {
+		all[i].Hides = strings.HasPrefix(all[i].Name, "postgres-")
 	}
 	return all
 }
