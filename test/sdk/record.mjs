@@ -1,6 +1,7 @@
 // Records what the SDK sends and what the node answers, as recorded/*.json: one file
 // for each call of the SDK. Called by `make record-sdk`; a test of cmd/node replays
-// them. Keys, host, signatures are made up; ids and times are those of the recording.
+// them. Keys, ids, times, host and signatures are made up, so that a recording differs
+// from the last one only where the wire does.
 //
 //   {call, exchanges: [{request: {method, path, headers, body | body_ndjson | body_repeat},
 //                       response: {status, headers, body}}]}
@@ -24,13 +25,34 @@ const p = await proxy(context, env.url);
 const config = { baseURL: p.url, accessToken: env.key };
 const client = new TriggerClient(config);
 
-/** clean replaces what belongs to the machine and the environment of the recording. */
+// numbered replaces what is new in each recording by what is the same in all.
+const numbers = new Map();
+const numbered = (kind, width) => (text) => {
+  if (!numbers.has(text)) numbers.set(text, `${kind}${String(numbers.size + 1).padStart(width, "0")}`);
+  return numbers.get(text);
+};
+// Inside a task a key is hashed with the run's id.
+let within = false;
+const inTask = (text) => (within ? '"idempotencyKey":"'.padEnd(82, "0") + '"' : text);
+const began = Date.now();
+const day = 86_400_000;
+
+/** clean replaces what belongs to the machine, the environment and the time of the recording. */
 const clean = (text) => text
   .replaceAll(env.key, madeUp).replaceAll(env.id, "env_example")
   .replaceAll(p.url, "http://127.0.0.1:PORT").replaceAll(env.url, "http://127.0.0.1:PORT")
   .replaceAll(new URL(p.url).host, "127.0.0.1:PORT").replaceAll(new URL(env.url).host, "127.0.0.1:PORT")
-  .replace(/(eyJ[\w-]+)\.(eyJ[\w-]+)\.[\w-]+/g, (_, head, body) =>
-    `${head}.${Buffer.from(clean(Buffer.from(body, "base64url").toString())).toString("base64url")}.SIGNATURE`);
+  .replace(/(eyJ[\w-]+)\.(eyJ[\w-]+)\.[\w-]+/g, (_, head, body) => {
+    const claims = { ...JSON.parse(clean(Buffer.from(body, "base64url").toString())), iat: 0, exp: 3600 };
+    return `${head}.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.SIGNATURE`;
+  })
+  .replace(/\brun_[0-9a-z]{28}\b/g, numbered("run_", 28))
+  .replace(/\bbatch_[0-9a-z]{16,}\b/g, numbered("batch_", 28))
+  .replace(/\bpacket_[0-9a-z]{21}\b/g, numbered("packet_", 21))
+  .replace(/\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}\b/g, numbered("00000000-0000-4000-8000-", 12))
+  .replace(/"idempotencyKey":"[0-9a-f]{64}"/g, inTask)
+  .replace(/urn:mollifier:request:\w+/g, "urn:mollifier:request:example")
+  .replace(/\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, (at) => (Math.abs(Date.parse(at) - began) < day ? "2026-01-02T03:04:05.678Z" : at));
 
 function body(text) {
   if (text === "") return null;
@@ -44,7 +66,7 @@ function body(text) {
 function exchange({ method, path, headers, body: sent, answer }) {
   const request = { method, path: clean(path), headers: Object.fromEntries(Object.entries(headers).map(([k, v]) => [k, clean(String(v))])) };
   if (headers["content-type"] === "application/x-ndjson") {
-    request.body_ndjson = sent.split("\n").filter(Boolean).map((line) => JSON.parse(line));
+    request.body_ndjson = sent.split("\n").filter(Boolean).map((line) => JSON.parse(clean(line)));
   } else if (sent.length > 10_000 && new Set(sent).size === 1) {
     request.body_repeat = { text: sent[0], times: sent.length };
   } else request.body = body(sent);
@@ -63,10 +85,12 @@ async function record(name, call, act) {
   const exchanges = p.seen.slice(from).filter((e) => e.answer).map(exchange);
   const file = `${String(++number).padStart(2, "0")}-${name}.json`;
   await writeFile(new URL(file, folder), JSON.stringify({ sdk: "@trigger.dev/sdk 4.8.3", call, exchanges }, null, 2) + "\n");
+  within = false;
   return result;
 }
 
 const inside = (run, act) => {
+  within = true;
   taskContext.setGlobalTaskContext({
     ctx: { run: { id: run, tags: [], isTest: false }, attempt: { number: 1 }, task: { id: "parent", filePath: "parent.ts" }, queue: { id: "queue_1", name: "task/parent" },
       environment: { id: "env_example", slug: "prod", type: "PRODUCTION" }, organization: { id: "org_1", slug: "o", name: "o" }, project: { id: "proj_1", ref: "proj_1", slug: "p", name: "p" } },
