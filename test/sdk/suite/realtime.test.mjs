@@ -21,7 +21,7 @@ everywhere("a subscription sees a run end", { skip, timeout: 30_000 }, async (t,
     if (run.tags.includes("y") && run.status === "QUEUED") await env.client.runs.cancel(id);
   }
   const last = seen.at(-1);
-  assert.deepEqual([last.status, last.isCancelled, last.isCompleted], ["CANCELED", true, true]);
+  assert.deepEqual([last.status, last.isCancelled], ["CANCELED", true]);
   assert.ok(last.finishedAt instanceof Date);
 });
 
