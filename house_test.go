@@ -27,6 +27,7 @@ var floors = map[string]int{
 	"drain":             4,
 	"fallback":          4,
 	"watch":             4,
+	"client":            1,
 	"runstore":          3,
 	"runstore/schema":   2,
 	"tenant":            3,

@@ -146,7 +146,7 @@ func TestStormEndsWithItsContext(t *testing.T) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}))
 	defer node.Close()
-	s := &storm{url: node.URL, task: "t", keys: make([]string, 1000), connections: 2}
+	s := &storm{url: node.URL, key: "k", task: "t", keys: make([]string, 1000), connections: 2}
 	s.run(ctx)
 	for i, a := range s.acks {
 		if a.err == nil {

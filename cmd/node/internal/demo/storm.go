@@ -1,29 +1,22 @@
 package demo
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	mrand "math/rand/v2"
-	"net/http"
-	"net/url"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/e0ff5a15/mollifier/client"
 )
 
 const (
 	// persistence is how long one trigger is repeated while it is refused.
 	persistence = 30 * time.Second
-	// maxPause bounds the wait between two tries of one trigger.
-	maxPause = time.Second
 	// maxLatency is the longest latency that is told apart.
 	maxLatency = 2 * persistence
 )
@@ -54,20 +47,20 @@ type storm struct {
 
 // run sends the storm and returns when every trigger was acknowledged or given up.
 func (s *storm) run(ctx context.Context) {
-	transport := &http.Transport{
-		MaxConnsPerHost: s.connections, MaxIdleConnsPerHost: s.connections,
-		DisableCompression: true,
-	}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport}
-
 	s.acks = make([]ack, len(s.keys))
 	s.latency = newLatency()
+	caller, err := s.client(s.connections)
+	if err != nil {
+		for i := range s.acks {
+			s.acks[i].err = err
+		}
+		return
+	}
+	defer caller.Close()
 	var (
-		next   atomic.Int64
-		wait   sync.WaitGroup
-		merge  sync.Mutex
-		target = s.url + "/api/v1/tasks/" + url.PathEscape(s.task) + "/trigger"
+		next  atomic.Int64
+		wait  sync.WaitGroup
+		merge sync.Mutex
 	)
 	start := time.Now()
 	for range s.connections {
@@ -75,7 +68,7 @@ func (s *storm) run(ctx context.Context) {
 			own := newLatency()
 			for i := next.Add(1) - 1; i < int64(len(s.keys)); i = next.Add(1) - 1 {
 				began := time.Now()
-				s.acks[i] = s.persist(ctx, client, target, int(i))
+				s.acks[i] = s.send(ctx, caller, int(i))
 				if s.acks[i].err == nil {
 					// An impossible latency can only be one that is too long.
 					_ = own.RecordValue(min(time.Since(began), maxLatency).Microseconds())
@@ -98,86 +91,25 @@ func newLatency() *hdrhistogram.Histogram {
 	return hdrhistogram.New(1, maxLatency.Microseconds(), 3)
 }
 
-// persist sends one trigger until it is acknowledged. Every try carries the same
-// request key, so that a try whose answer was lost is not counted twice by the
-// node.
-func (s *storm) persist(ctx context.Context, client *http.Client, target string, i int) ack {
-	body, err := json.Marshal(request{
-		Payload: map[string]int{"n": i},
-		Options: options{IdempotencyKey: s.keys[i]},
+// client is the caller of the storm's environment. onRetry is told of each try that
+// is repeated.
+func (s *storm) client(connections int) (*client.Client, error) {
+	return client.New(client.Config{
+		URL: s.url, Key: s.key, Connections: connections, Patience: persistence,
+		OnRetry: func(error) { s.retries.Add(1) },
+	})
+}
+
+// send sends one trigger, until it is acknowledged or given up.
+func (s *storm) send(ctx context.Context, c *client.Client, i int) ack {
+	h, err := c.Trigger(ctx, client.Trigger{
+		Task: s.task, Payload: fmt.Appendf(nil, `{"n":%d}`, i),
+		Options: client.Options{IdempotencyKey: s.keys[i]},
 	})
 	if err != nil {
 		return ack{err: err}
 	}
-	requestKey, giveUp := rand.Text(), time.Now().Add(persistence)
-	for {
-		a, pause := try(ctx, client, target, s.key, requestKey, body)
-		if a.err == nil || pause < 0 || ctx.Err() != nil || time.Now().After(giveUp) {
-			return a
-		}
-		s.retries.Add(1)
-		select {
-		case <-ctx.Done():
-			return a
-		case <-time.After(pause):
-		}
-	}
-}
-
-type request struct {
-	Payload any     `json:"payload"`
-	Options options `json:"options"`
-}
-
-type options struct {
-	IdempotencyKey string `json:"idempotencyKey,omitempty"`
-}
-
-// try sends a trigger once. A negative pause means that another try is useless.
-func try(ctx context.Context, client *http.Client, target, key, requestKey string, body []byte) (a ack, pause time.Duration) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
-	if err != nil {
-		return ack{err: err}, -1
-	}
-	req.Header.Set("Authorization", "Bearer "+key)
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("X-Trigger-Request-Idempotency-Key", requestKey)
-	resp, err := client.Do(req)
-	if err != nil { // the trigger may have taken effect
-		return ack{err: err}, 50 * time.Millisecond
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	switch {
-	case err != nil:
-		return ack{err: err}, 50 * time.Millisecond
-	case resp.StatusCode == http.StatusServiceUnavailable, resp.StatusCode == http.StatusTooManyRequests:
-		return ack{err: fmt.Errorf("status %d", resp.StatusCode)}, retryAfter(resp.Header)
-	case resp.StatusCode != http.StatusOK:
-		return ack{err: fmt.Errorf("status %d: %.200s", resp.StatusCode, text)}, -1
-	}
-	var answer struct {
-		ID       string `json:"id"`
-		IsCached bool   `json:"isCached"`
-		State    string `json:"state"`
-	}
-	if err := json.Unmarshal(text, &answer); err != nil {
-		return ack{err: err}, -1
-	}
-	if answer.ID == "" {
-		return ack{err: errors.New("acknowledged without a run id")}, -1
-	}
-	return ack{id: answer.ID, cached: answer.IsCached, queued: answer.State == "buffered", at: time.Now()}, 0
-}
-
-// retryAfter is what the node asks for, within bounds, and spread so that refused
-// callers do not come back as one burst.
-func retryAfter(h http.Header) time.Duration {
-	pause := 100 * time.Millisecond
-	if seconds, err := strconv.Atoi(h.Get("Retry-After")); err == nil && seconds > 0 {
-		pause = min(time.Duration(seconds)*time.Second, maxPause)
-	}
-	return pause/2 + mrand.N(pause/2+1)
+	return ack{id: h.ID, cached: h.IsCached, queued: h.State == "buffered", at: time.Now()}
 }
 
 // keyOrder gives every one of n triggers its key. The first half of each key's

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/e0ff5a15/mollifier/client"
 )
 
 const (
@@ -56,8 +57,16 @@ func (c Config) tenants(ctx context.Context, name string) (*Tenants, error) {
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	url := strings.TrimRight(c.URL, "/")
-	watch := &watch{url: url, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}}}
-	defer watch.client.CloseIdleConnections()
+	watch := &watch{readers: map[string]*client.Client{}}
+	for _, key := range []string{c.Key, c.StormKey} {
+		// A read is tried once: what one read is answered is what is counted.
+		reader, err := client.New(client.Config{URL: url, Key: key, Connections: 4, Patience: -1})
+		if err != nil {
+			return nil, err
+		}
+		defer reader.Close()
+		watch.readers[key] = reader
+	}
 	loud := &storm{url: url, key: c.StormKey, task: name + "-storm", keys: make([]string, c.Storm), connections: min(c.Connections, c.Storm)}
 	for i := range loud.keys {
 		loud.keys[i] = keyName(i)
@@ -140,9 +149,11 @@ func (c Config) storms(ctx context.Context, conn *pgx.Conn, loud, quiet *storm) 
 // trickle sends one trigger after another, each with a key of its own, until ctx
 // ends. What is under way then is acknowledged first.
 func (s *storm) trickle(ctx context.Context) {
-	client := &http.Client{Transport: &http.Transport{}}
-	defer client.CloseIdleConnections()
-	target := s.url + "/api/v1/tasks/" + s.task + "/trigger"
+	caller, err := s.client(1)
+	if err != nil {
+		return // the storm beside it says why
+	}
+	defer caller.Close()
 	tick := time.NewTicker(trickleEvery)
 	defer tick.Stop()
 	for i := 0; ; i++ {
@@ -153,7 +164,7 @@ func (s *storm) trickle(ctx context.Context) {
 		}
 		s.keys = append(s.keys, keyName(i))
 		began := time.Now()
-		a := s.persist(context.WithoutCancel(ctx), client, target, i)
+		a := s.send(context.WithoutCancel(ctx), caller, i)
 		s.acks = append(s.acks, a)
 		if a.err == nil {
 			// An impossible latency can only be one that is too long.

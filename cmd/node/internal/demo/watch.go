@@ -2,23 +2,23 @@ package demo
 
 import (
 	"context"
-	"io"
+	"errors"
 	"maps"
 	mrand "math/rand/v2"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/e0ff5a15/mollifier/client"
 )
 
 // watch reads acknowledged runs, over HTTP at random and some in Postgres until
 // they are there.
 type watch struct {
-	url    string
-	client *http.Client
+	readers map[string]*client.Client // by the key of their environment
 
 	mu        sync.Mutex
 	runs      []seen
@@ -115,25 +115,12 @@ func (w *watch) reads(ctx context.Context) {
 }
 
 func (w *watch) read(ctx context.Context, r seen) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+"/api/v3/runs/"+r.id, nil)
-	if err != nil {
-		return
-	}
-	req.Header.Set("Authorization", "Bearer "+r.key)
-	resp, err := w.client.Do(req)
-	if ctx.Err() != nil {
-		return // cut off: no answer was waited for
-	}
-	if err != nil {
-		w.count.Unavailable++
-		return
-	}
-	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, resp.Body) // so that the connection is used again
-	switch resp.StatusCode {
-	case http.StatusOK:
+	_, err := w.readers[r.key].Run(ctx, r.id)
+	switch {
+	case ctx.Err() != nil: // cut off: no answer was waited for
+	case err == nil:
 		w.count.Answered++
-	case http.StatusNotFound:
+	case errors.Is(err, client.NotFound):
 		w.count.Missing++
 	default:
 		w.count.Unavailable++
