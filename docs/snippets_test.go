@@ -2,6 +2,7 @@ package docs_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,12 +10,13 @@ import (
 	"time"
 
 	mollifier "github.com/e0ff5a15/mollifier"
+	"github.com/e0ff5a15/mollifier/client"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
 // The Go code that the pages show, so that it compiles. It is not run here; the
 // tests of the engine are about what it does.
-var _ = []any{open, trigger, branch, others, works, closes}
+var _ = []any{open, trigger, branch, others, works, closes, overHTTP}
 
 func open(ctx context.Context) error {
 	engine, err := mollifier.New(ctx, mollifier.Config{
@@ -95,4 +97,21 @@ func closes(engine *mollifier.Engine) {
 	if err := engine.Close(ctx); err != nil {
 		slog.Error("cut off", "error", err)
 	}
+}
+
+func overHTTP(ctx context.Context) error {
+	c, err := client.New(client.Config{URL: "http://127.0.0.1:8030", Key: os.Getenv("TRIGGER_SECRET_KEY")})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	handle, err := c.Trigger(ctx, client.Trigger{Task: "send-invoice", Payload: json.RawMessage(`{"order":42}`)})
+	if err != nil {
+		return err
+	}
+	r, err := c.Wait(ctx, handle.ID)
+	if err == nil {
+		fmt.Println(r.Status)
+	}
+	return err
 }
