@@ -39,16 +39,17 @@ const (
 )
 
 func (a *api) realtimeOperations() []operation {
-	shape := func(path, id, summary, scope string, do func(context.Context, *call) (reply, error)) operation {
+	shape := func(path, id, summary, scope string, do func(context.Context, *call) (reply, error), more ...string) operation {
 		return operation{
 			method: http.MethodGet, path: path, do: do, id: id, summary: summary, scope: scope, wait: a.Poll,
+			query:        append([]string{"offset", "handle", "live", "cursor", "skipColumns"}, more...),
 			answer:       reflect.TypeFor[shapeLog](),
 			answerHeader: []string{headerHandle, headerOffset, headerSchema, headerCursor, headerUpToDate},
 		}
 	}
 	return []operation{
 		shape("/realtime/v1/runs/{runId}", "followRun", "Follow a run", "read:runs", a.followRun),
-		shape("/realtime/v1/runs", "followTags", "Follow the runs that have some tags", "read:runs", a.followTags),
+		shape("/realtime/v1/runs", "followTags", "Follow the runs that have some tags", "read:runs", a.followTags, "tags", "createdAt"),
 		shape("/realtime/v1/batches/{batchId}", "followBatch", "Follow the runs of a batch", "read:batch", a.followBatch),
 	}
 }
