@@ -49,7 +49,7 @@ everywhere("filters, alone and together", async (t, env) => {
   assert.equal(item.isQueued, true);
 });
 
-everywhere("pages, forwards and backwards", { todo: "both cursors at once" }, async (t, env) => {
+everywhere("pages, forwards and backwards", async (t, env) => {
   const made = [];
   for (let i = 0; i < 23; i++) made.unshift((await env.client.tasks.trigger("page", i)).id);
   const query = { taskIdentifier: "page", limit: 5 };
@@ -105,7 +105,7 @@ test("queries that make no sense are refused", async () => {
   await env.trigger("t");
   for (const query of [
     "filter[status]=SLEEPING", "filter[status]=PENDING", "page[size]=0", "page[size]=101", "page[size]=ten", "page[size]=-1", "filter[machine]=huge",
-    "filter[isTest]=maybe", "filter[createdAt][from]=yesterday", "filter[createdAt][period]=long", "page[after]=run_1&page[before]=run_2", "page[after]=%20",
+    "filter[isTest]=maybe", "filter[tag]=\u0000", "filter[queue]=a,\u0000", "filter[createdAt][from]=yesterday", "filter[createdAt][period]=long", "page[after]=%20",
   ]) {
     const answer = await env.json(`/api/v1/runs?${encodeURI(query)}`, {}, 400);
     assert.equal(typeof answer.error, "string", query);
