@@ -32,6 +32,7 @@ var floors = map[string]int{
 	"runstore/schema":   2,
 	"tenant":            3,
 	"token":             1,
+	"packet":            2,
 	"shard":             2,
 	"redisdb":           2,
 	"run":               1,
@@ -92,6 +93,8 @@ func TestOneOwnerForEachLibrary(t *testing.T) {
 		"github.com/redis/go-redis":         {"redisdb", "internal/devstack", "bench", "test/chaos"},
 		"github.com/jackc/pgx":              {"runstore", "runstore/schema", "tenant", "internal/devstack", "cmd/node", "bench", "test/chaos"},
 		"github.com/danielgtaylor/huma":     {"httpapi"},
+		"github.com/minio/minio-go":         {"packet"},
+		"github.com/rs/cors":                {"httpapi"},
 	}
 	walkGo(t, func(path string, test bool) {
 		if test {

@@ -58,7 +58,12 @@ var samples = map[string][2]string{
 	"resetKey":        {"/api/v1/idempotencyKeys/k/reset", `{"taskIdentifier":"send-email"}`},
 	"tokenClaims":     {"/api/v1/auth/jwt/claims", ""},
 	"makeToken":       {"/api/v1/auth/public-tokens", `{"scopes":["read:runs"]}`},
-	"livez":           {}, "readyz": {},
+	"uploadURL":       {"/api/v2/packets/a%2Fb", ""},
+	"uploadURLV1":     {"/api/v1/packets/a%2Fb", ""},
+	"downloadURL":     {"/api/v1/packets/there", ""},
+	"runPacket":       {"/api/v1/runs/" + id1.String() + "/packets/payload", ""},
+	// These ask for no credential; the packets' URLs are their own.
+	"livez": {}, "readyz": {}, "storePacket": {}, "loadPacket": {},
 	"followRun": {}, "followTags": {}, "followBatch": {}, // answered in another form: TestShapeTokens
 }
 
@@ -75,9 +80,18 @@ func TestEveryOperationAsksTheToken(t *testing.T) {
 		if sample[0] == "" {
 			continue
 		}
+		disk := func(*httpapi.Config) {}
+		if strings.Contains(sample[0], "packets") {
+			disk = withDisk(t)
+		}
 		try := func(credential string) (int, *engine) {
-			w := newWire(t)
-			w.withRun(id1, func(r *run.Run) { r.Status = run.Completed })
+			w := newWire(t, disk)
+			w.withRun(id1, func(r *run.Run) {
+				r.Status = run.Completed
+				if op.ID == "runPacket" {
+					r.Trigger.Payload, r.Trigger.PayloadType = []byte("there"), "application/store"
+				}
+			})
 			rec := w.do(request(op.Method, sample[0], credential, sample[1]))
 			return rec.Code, w.engine
 		}

@@ -78,6 +78,17 @@ func (c *call) readBody() ([]byte, error) {
 	return nil, errShort
 }
 
+// bodyFault tells what its sender did to a streamed body from other errors.
+func bodyFault(err error) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errSlow
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return errShort
+	}
+	return err
+}
+
 // drainBody reads away what is left of the body, up to maxDrain, so that a
 // client which is still sending gets to see the answer. A client that waits
 // for permission to send is not given it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"reflect"
@@ -51,6 +52,8 @@ type call struct {
 	// a handler has asked it.
 	token     *token.Claims
 	permitted bool
+	// control moves the deadlines of the connection.
+	control *http.ResponseController
 
 	bodies *budget
 	held   int64           // bytes of bodies, this call's part
@@ -63,6 +66,10 @@ type reply struct {
 	status int
 	header http.Header
 	body   []byte
+	// stream is the body of a reply that does not fit into memory: size bytes. It
+	// is closed when it was sent.
+	stream io.ReadCloser
+	size   int64
 }
 
 // answer encodes a success. Raw values keep their own text.
@@ -84,6 +91,8 @@ type router struct {
 	bodies  budget
 	ending  context.Context // ends when the server stops
 	end     context.CancelFunc
+	limits  limits
+	outer   http.Handler // find, or what lets only some requests to it
 }
 
 // route registers all operations, and a 404 for every other path. A known path
@@ -101,7 +110,10 @@ func (s *router) route(operations []operation) {
 }
 
 // ServeHTTP implements http.Handler.
-func (s *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *router) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.outer.ServeHTTP(w, r) }
+
+// find answers a request by the path as it stands on the wire.
+func (s *router) find(w http.ResponseWriter, r *http.Request) {
 	if path := r.URL.EscapedPath(); !strings.HasPrefix(path, "/") || unclean(path) {
 		s.notFound(w, r) // the mux would redirect, and a redirect loses the method's meaning
 		return
@@ -156,7 +168,7 @@ func (s *router) serve(w http.ResponseWriter, r *http.Request, op *operation) {
 		_ = limits.SetReadDeadline(time.Time{})
 		_ = limits.SetWriteDeadline(time.Now().Add(op.wait + s.timeout + 10*time.Second))
 	}
-	re, err := s.perform(r, op, id)
+	re, err := s.perform(w, r, op, id)
 	if err != nil {
 		p := problemOf(err)
 		s.record(r, op, id, p.Status, err)
@@ -170,6 +182,13 @@ func (s *router) serve(w http.ResponseWriter, r *http.Request, op *operation) {
 	header.Set("X-Request-Id", id)
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-store")
+	if re.stream != nil {
+		defer func() { _ = re.stream.Close() }()
+		header.Set("Content-Length", strconv.FormatInt(re.size, 10))
+		w.WriteHeader(re.status)
+		_, _ = io.Copy(w, re.stream) // what is missing shows by the length
+		return
+	}
 	header.Set("Content-Length", strconv.Itoa(len(re.body)))
 	w.WriteHeader(re.status)
 	// A client that has gone can not be told so.
@@ -177,17 +196,23 @@ func (s *router) serve(w http.ResponseWriter, r *http.Request, op *operation) {
 }
 
 // perform is the fixed order of checks. A panic ends as an internal error.
-func (s *router) perform(r *http.Request, op *operation, id string) (re reply, err error) {
+func (s *router) perform(w http.ResponseWriter, r *http.Request, op *operation, id string) (re reply, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			s.log.Error("panic in a handler", "request", id, "operation", op.id, "panic", panicked(v), "stack", string(debug.Stack()))
 			re, err = reply{}, errPanic
 		}
 	}()
-	c := &call{Request: r, op: op, bodies: &s.bodies, ending: s.ending}
+	c := &call{Request: r, op: op, control: http.NewResponseController(w), bodies: &s.bodies, ending: s.ending}
 	defer c.letGo()
+	if strings.HasPrefix(r.URL.Path, "/api/") {
+		s.limits.showFull(w.Header())
+	}
 	if !op.open {
 		if err = c.authenticate(s.tenants); err != nil {
+			return reply{}, err
+		}
+		if err = s.limits.take(w.Header(), c.env.ID); err != nil {
 			return reply{}, err
 		}
 		if c.token != nil && op.scope == "" {

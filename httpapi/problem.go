@@ -132,9 +132,13 @@ func queryError(err error) error {
 // of the trigger API read when to come back in milliseconds since 1970, and
 // nothing else.
 func quotaProblem(err error) *problem {
-	const longest = 10 * time.Second // or callers sleep on when there is room again
-	after := min(retryAfter(err), longest)
-	return newProblem(http.StatusTooManyRequests, "over-quota", "This environment's share of the buffer is used up; nothing was stored. Retry later").
+	after := min(retryAfter(err), longestReset) // or callers sleep on when there is room again
+	text := "This environment's share of the buffer is used up; nothing was stored. Retry later"
+	var refused *run.RefusedError
+	if errors.As(err, &refused) && refused.Part == "packets" {
+		text = "This environment's uploads fill its quota; nothing was stored"
+	}
+	return newProblem(http.StatusTooManyRequests, "over-quota", text).
 		with("Retry-After", wholeSeconds(after)).
 		with("X-Ratelimit-Reset", strconv.FormatInt(time.Now().Add(after).UnixMilli(), 10))
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -127,8 +128,8 @@ func TestErrorsOfTheEngine(t *testing.T) {
 		if got := rec.Header().Get("Retry-After"); got != c.retryAfter {
 			t.Errorf("%v: retry after %q, want %q", c.err, got, c.retryAfter)
 		}
-		if rec.Header().Get("X-Ratelimit-Reset") != "" {
-			t.Error("a rate limit on something else than 429")
+		if got := rec.Header().Get("X-Ratelimit-Reset"); got != strconv.FormatInt(now.UnixMilli(), 10) {
+			t.Errorf("a rate limit on something else than 429: %s", got)
 		}
 		if logged := strings.Contains(w.log.String(), "level=ERROR"); logged != (c.status == 500) {
 			t.Errorf("%v: log %s", c.err, w.log)

@@ -66,7 +66,9 @@ type relatedView struct {
 type runView struct {
 	relatedView  `json:",inline"`
 	Payload      jsontext.Value `json:"payload,omitzero"`
+	PayloadURL   string         `json:"payloadPresignedUrl,omitzero"` // instead of a payload that was uploaded
 	Output       jsontext.Value `json:"output,omitzero"`
+	OutputURL    string         `json:"outputPresignedUrl,omitzero"`
 	Error        *run.Failure   `json:"error,omitzero"`
 	AttemptCount int            `json:"attemptCount"`
 	Attempts     []struct{}     `json:"attempts"` // always empty
@@ -92,6 +94,8 @@ func (a *api) retrieve(ctx context.Context, c *call) (reply, error) {
 func (a *api) whole(ctx context.Context, c *call, r *run.Run) (reply, error) {
 	view := viewRun(r, a.Now())
 	var err error
+	view.PayloadURL = a.storedURL(ctx, c, r.Trigger.PayloadType, r.Trigger.Payload)
+	view.OutputURL = a.storedURL(ctx, c, r.OutputType, r.Output)
 	if view.RelatedRuns, err = a.related(ctx, c.env.ID, r); err != nil {
 		return reply{}, err
 	}

@@ -58,6 +58,16 @@ type Config struct {
 	Ready func(ctx context.Context) error
 	// Version is the build's, for the description of the interface.
 	Version string
+	// Packets keep large payloads and outputs; nil for none.
+	Packets Packets
+	// PublicURL is how clients reach this API from outside, without a slash at its
+	// end, for URLs in answers. Default: as the request did.
+	PublicURL string
+	// RateLimit bounds each environment's requests to this node.
+	RateLimit RateLimit
+	// Origins are those whose pages may use the API from a browser, as
+	// "https://app.example"; "*" is every one. Default none.
+	Origins []string
 	// Logger receives what goes wrong inside. Nil discards it.
 	Logger *slog.Logger
 	// Timeout bounds the work on one request, and must be below the server's
@@ -93,7 +103,9 @@ func New(cfg Config) http.Handler {
 	a := &api{cfg}
 	s := newRouter(cfg.Logger, cfg.Timeout, cfg.MaxBytes)
 	s.tenants = cfg.Tenants
+	s.limits = limits{RateLimit: cfg.RateLimit, now: cfg.Now}
 	s.route(a.operations())
+	s.outer = crossOrigin(cfg.Origins, s.outer)
 	return s
 }
 
@@ -107,7 +119,8 @@ func newRouter(logger *slog.Logger, timeout time.Duration, maxBytes int64) *rout
 	if maxBytes <= 0 {
 		maxBytes = 256 << 20
 	}
-	s := &router{log: logger, timeout: timeout, bodies: budget{most: maxBytes}}
+	s := &router{log: logger, timeout: timeout, bodies: budget{most: maxBytes}, limits: limits{now: time.Now}}
+	s.outer = http.HandlerFunc(s.find)
 	s.ending, s.end = context.WithCancel(context.Background())
 	return s
 }

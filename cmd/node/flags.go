@@ -15,6 +15,7 @@ import (
 
 	"github.com/e0ff5a15/mollifier"
 	"github.com/e0ff5a15/mollifier/gate"
+	"github.com/e0ff5a15/mollifier/httpapi"
 	"github.com/e0ff5a15/mollifier/tenant"
 )
 
@@ -49,6 +50,10 @@ type settings struct {
 	engine              mollifier.Config
 	gate, algorithm     string
 	drain, divert       bool
+	packets             packetSettings
+	publicURL           string
+	rateLimit           httpapi.RateLimit
+	corsOrigins         string
 
 	serve *flag.FlagSet // defines every flag
 }
@@ -81,6 +86,13 @@ func newSettings() *settings {
 	fs.DurationVar(&s.engine.Buffer.MaxAge, "buffer-age", def.Buffer.MaxAge, "age of the oldest run in the buffer over which it takes no more and refuses with 503, at least 1m")
 	fs.BoolVar(&s.drain, "drain", true, "move runs from the buffer into Postgres on this node; some node has to")
 	fs.BoolVar(&s.divert, "divert", true, "take triggers into the buffer while Postgres is down, instead of refusing them")
+	fs.StringVar(&s.packets.place, "packets", "", "`place` of large payloads that clients upload: a folder; or s3://KEY:SECRET@HOST/BUCKET[/PREFIX][?region=R&tls=false&style=path|host], better given as a variable; or off (default packets in the data folder)")
+	fs.Int64Var(&s.packets.bytes, "packets-bytes", 10<<30, "most bytes of one environment in the folder of -packets, at least 67108864; more are refused with 429")
+	fs.DurationVar(&s.packets.keep, "packets-keep", 0, "age at which a file in the folder of -packets is removed, longer than any run may wait and be read; 0 keeps them for ever")
+	fs.StringVar(&s.publicURL, "public-url", "", "`URL` by which clients reach the API, for URLs in answers, http:// or https:// with any prefix of its path; empty takes what the request says")
+	fs.IntVar(&s.rateLimit.Burst, "rate-limit", 0, "requests that an environment may make to this node at once, after which -rate-refill applies and more are refused with 429; 0 for no limit")
+	fs.Float64Var(&s.rateLimit.PerSecond, "rate-refill", 25, "requests a second by which -rate-limit is filled again, more than 0")
+	fs.StringVar(&s.corsOrigins, "cors-origins", "", "`origins`, separated by commas, whose pages may use the API from a browser, as https://app.example; * is every one; empty is none")
 	fs.DurationVar(&s.stopTimeout, "stop-timeout", 30*time.Second, "how long a stop may take before what is left is cut off")
 	fs.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "least `level` that is logged to standard error: debug, info, warn or error")
 	fs.StringVar(&s.logFormat, "log-format", "text", "`form` of the log: text or json")
@@ -186,6 +198,12 @@ func (s *settings) check() error {
 		return usagef("-stop-timeout: must be more than 0")
 	}
 	if err := s.checkStorm(); err != nil {
+		return err
+	}
+	if err := s.checkPackets(); err != nil {
+		return err
+	}
+	if err := s.checkAPI(); err != nil {
 		return err
 	}
 	// A zero that was given is no request for the default, which is a library's

@@ -11,6 +11,7 @@ import (
 	"github.com/e0ff5a15/mollifier"
 	"github.com/e0ff5a15/mollifier/httpapi"
 	"github.com/e0ff5a15/mollifier/internal/devstack"
+	"github.com/e0ff5a15/mollifier/packet"
 	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/runstore/schema"
 	"github.com/e0ff5a15/mollifier/tenant"
@@ -27,6 +28,8 @@ type node struct {
 	stores     *stores
 	tenants    *tenant.Directory
 	engine     *mollifier.Engine
+	packets    httpapi.Packets // nil for none
+	disk       *packet.Disk    // the same, if it is a folder
 	probe      *probe
 	loops      loops           // that need the engine
 	seeded     []tenant.Seeded // the environments that a newcomer tries
@@ -102,11 +105,14 @@ func (n *node) start(ctx context.Context) (info devstack.Info, err error) {
 	if n.engine, err = mollifier.New(ctx, config); err != nil {
 		return info, flagNamed(err)
 	}
+	if err := n.openPackets(ctx); err != nil {
+		return info, fmt.Errorf("-packets: %w", err)
+	}
 	n.serveFronts()
 	if info, err = n.publish(); err != nil {
 		return info, err
 	}
-	n.loops.start(n.sweepLoop, n.probe.loop)
+	n.loops.start(n.sweepLoop, n.probe.loop, n.packetLoop)
 	if n.stores.stack != nil {
 		n.loops.start(n.watchLoop)
 	}
@@ -147,7 +153,8 @@ func (n *node) serveFronts() {
 	n.probe = newProbe(n.engine.Ready)
 	public := httpapi.New(httpapi.Config{
 		Engine: n.engine, Tenants: n.tenants, Ready: n.probe.ready, Logger: n.log, Version: buildVersion(),
-		MaxBytes: n.set.engine.MaxBytes,
+		MaxBytes: n.set.engine.MaxBytes, Packets: n.packets, PublicURL: n.set.publicURL,
+		RateLimit: n.set.rateLimit, Origins: n.set.origins(),
 	})
 	n.api.serve(httpapi.NewServer(public, httpapi.Limits{}, n.log), n.fail)
 	if n.admin != nil {
@@ -177,6 +184,9 @@ func (n *node) close(ctx context.Context) error {
 		if err := n.engine.Close(serving); err != nil {
 			errs = append(errs, fmt.Errorf("the engine was cut off: %w", err))
 		}
+	}
+	if n.disk != nil {
+		errs = append(errs, n.disk.Close())
 	}
 	if n.tenants != nil {
 		n.tenants.Close()

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// Everything that a caller sends or is given to keep to himself, sent everywhere,
+// with a node that logs all it can: none of it is in the log.
+func TestNothingOfACallerIsLogged(t *testing.T) {
+	t.Parallel()
+	stores, postgres := sharedStores(t)
+	data := folder(t)
+	code, stdout, stderr := runHere(t, "env", "add", "-data", data, "-postgres", postgres, "-json", "-organisation", "acme", "-name", "live", "-type", "prod")
+	var env struct{ ID, Key string }
+	if err := json.Unmarshal([]byte(stdout), &env); code != 0 || err != nil {
+		t.Fatalf("%d %s", code, stderr)
+	}
+	node := startNode(t, data, append(stores, "-log-level", "debug", "-cors-origins", "*", "-rate-limit", "1000")...)
+	i, c := info(t, data), client(t)
+
+	const canary = "CANARYcanary"
+	once := sign(t, env.ID, env.Key, true, "trigger:tasks:hello", canary)
+	reader := sign(t, env.ID, env.Key, false, "read:tags:"+canary)
+	status, body := call(t, c, http.MethodPost, i.HTTP+"/api/v1/tasks/hello/trigger", env.Key,
+		`{"payload":{"secret":"`+canary+`"},"options":{"idempotencyKey":"`+canary+`","tags":["`+canary+`"],"metadata":{"secret":"`+canary+`"},"delay":"1h"}}`)
+	var run struct{ ID string }
+	if err := json.Unmarshal([]byte(body), &run); status != http.StatusOK || err != nil {
+		t.Fatalf("%d %s", status, body)
+	}
+	status, body = call(t, c, http.MethodPut, i.HTTP+"/api/v2/packets/"+url.PathEscape("trigger/"+canary), env.Key, "")
+	var made struct{ PresignedURL string }
+	if err := json.Unmarshal([]byte(body), &made); status != http.StatusOK || err != nil {
+		t.Fatalf("%d %s", status, body)
+	}
+	signature := made.PresignedURL[strings.Index(made.PresignedURL, "signature=")+len("signature="):]
+	credentials := []string{env.Key, once, reader, canary, "a." + canary + ".c", ""}
+	paths := []string{
+		"/api/v1/tasks/hello/trigger", "/api/v1/tasks/" + canary + "/trigger", "/api/v3/runs/" + run.ID, "/api/v3/runs/" + canary, "/api/v1/runs?filter[tag]=" + canary,
+		"/api/v1/runs?filter[status]=" + canary, "/api/v1/runs/" + run.ID + "/tags", "/api/v1/runs/" + run.ID + "/metadata", "/api/v1/runs/" + run.ID + "/reschedule",
+		"/api/v1/runs/" + run.ID + "/replay", "/api/v1/idempotencyKeys/" + canary + "/reset", "/api/v1/auth/jwt/claims", "/api/v1/auth/public-tokens",
+		"/api/v2/packets/" + canary, "/api/v1/packets/" + canary, "/api/v9/" + canary, strings.TrimPrefix(made.PresignedURL, i.HTTP), "/packets/" + env.ID + "/x?signature=" + canary,
+	}
+	for _, path := range paths {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut} {
+			for _, credential := range credentials {
+				for _, body := range []string{`{"payload":"` + canary + `","tags":["` + canary + `"],"delay":"` + canary + `","scopes":["` + canary + `"],"taskIdentifier":"` + canary + `"}`, `{"` + canary} {
+					_, answer := call(t, c, method, i.HTTP+path, credential, body, "X-Trigger-Request-Idempotency-Key", canary, "Origin", "https://"+canary+".example")
+					for _, secret := range []string{env.Key, once, reader} {
+						if strings.Contains(answer, secret) {
+							t.Fatalf("%s %s answers a credential: %s", method, path, answer)
+						}
+					}
+				}
+			}
+		}
+	}
+	node.stop(t)
+	for _, secret := range []string{canary, strings.ToLower(canary), env.Key, once, reader, signature} {
+		if log := node.stderr.String(); strings.Contains(log, secret) {
+			i := strings.Index(log, secret)
+			t.Errorf("the log holds what a caller sent: ...%s", log[max(0, i-300):min(len(log), i+100)])
+		}
+	}
+}
+
+// A large payload through a node, and back after its restart.
+func TestLargePayload(t *testing.T) {
+	t.Parallel()
+	stores, postgres := sharedStores(t)
+	data := folder(t)
+	code, stdout, stderr := runHere(t, "env", "add", "-data", data, "-postgres", postgres, "-json", "-organisation", "acme", "-name", "live", "-type", "prod")
+	var env struct{ ID, Key string }
+	if err := json.Unmarshal([]byte(stdout), &env); code != 0 || err != nil {
+		t.Fatalf("%d %s", code, stderr)
+	}
+	node, c := startNode(t, data, stores...), client(t)
+	at := info(t, data).HTTP
+	var made struct{ PresignedURL, StoragePath string }
+	_, body := call(t, c, http.MethodPut, at+"/api/v2/packets/"+url.PathEscape("trigger/packet_1/payload.json"), env.Key, "")
+	if err := json.Unmarshal([]byte(body), &made); err != nil {
+		t.Fatal(body)
+	}
+	payload := `{"json":"` + strings.Repeat("x", 1<<20) + `"}`
+	if status, body := call(t, c, http.MethodPut, made.PresignedURL, "", payload); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	status, body := call(t, c, http.MethodPost, at+"/api/v1/tasks/hello/trigger", env.Key, `{"payload":"`+made.StoragePath+`","options":{"payloadType":"application/store"}}`)
+	var run struct{ ID, PayloadPresignedURL string }
+	if err := json.Unmarshal([]byte(body), &run); status != http.StatusOK || err != nil {
+		t.Fatalf("%d %s", status, body)
+	}
+	node.stop(t)
+	startNode(t, data, stores...)
+	_, body = call(t, c, http.MethodGet, info(t, data).HTTP+"/api/v3/runs/"+run.ID, env.Key, "")
+	if err := json.Unmarshal([]byte(body), &run); err != nil {
+		t.Fatal(body)
+	}
+	if status, body := call(t, c, http.MethodGet, run.PayloadPresignedURL, "", ""); status != http.StatusOK || body != payload {
+		t.Errorf("%d, %d bytes", status, len(body))
+	}
+}
