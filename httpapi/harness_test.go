@@ -29,6 +29,7 @@ import (
 const (
 	prodKey    = "tr_prod_CANARYcanaryCANARYcanary"
 	devKey     = "tr_dev_CANARYcanaryCANARYcanary1"
+	strictKey  = "tr_prod_CANARYcanaryCANARYstrict"
 	previewKey = "tr_preview_CANARYcanaryCANARYca"
 )
 
@@ -170,6 +171,8 @@ func (d tenants) Authenticate(_ context.Context, bearer string) (tenant.Environm
 	switch bearer {
 	case prodKey:
 		return tenant.Environment{ID: "env_prod", Name: "prod", Type: tenant.Prod, Organisation: org}, nil
+	case strictKey:
+		return tenant.Environment{ID: "env_strict", Name: "strict", Type: tenant.Prod, Organisation: org, RefuseMismatch: true}, nil
 	case devKey:
 		return tenant.Environment{ID: "env_dev", Name: "dev", Type: tenant.Dev, Organisation: org}, nil
 	case previewKey:

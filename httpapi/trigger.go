@@ -167,6 +167,9 @@ func (a *api) trigger(ctx context.Context, c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	if c.env.RefuseMismatch && result.Cached() && !result.PayloadMatch() {
+		return reply{}, newProblem(http.StatusUnprocessableEntity, "payload-mismatch", "The idempotency key holds a run of another payload; nothing was stored")
+	}
 	return a.triggered(c.env.ID, result)
 }
 

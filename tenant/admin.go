@@ -89,7 +89,7 @@ func (a *Admin) add(ctx context.Context, tx pgx.Tx, n NewEnvironment) (Environme
 	if err != nil {
 		return Environment{}, Secret{}, err
 	}
-	e := Environment{mintID(environmentPrefix), n.Name, n.Type, o}
+	e := Environment{ID: mintID(environmentPrefix), Name: n.Name, Type: n.Type, Organisation: o}
 	done, err := tx.Exec(ctx, `INSERT INTO environments (id, org_id, name, type) VALUES ($1, $2, $3, $4)
 ON CONFLICT (org_id, name) DO NOTHING`, e.ID, o.ID, e.Name, e.Type)
 	if err != nil {
@@ -164,6 +164,19 @@ func (a *Admin) SetEnrolled(ctx context.Context, organisation string, enrolled b
 		done, err := tx.Exec(ctx, `UPDATE organisations SET enrolled = $2 WHERE id = $1 OR name = $1`, organisation, enrolled)
 		if err == nil && done.RowsAffected() == 0 {
 			return notFound("organisation")
+		}
+		return err
+	})
+}
+
+// SetRefuseMismatch says for the environment of that id whether triggers are
+// refused whose idempotency key holds a run of another payload. The error is
+// [run.ErrNotFound] for one that is not known.
+func (a *Admin) SetRefuseMismatch(ctx context.Context, environment string, refuse bool) error {
+	return a.change(ctx, func(tx pgx.Tx) error {
+		done, err := tx.Exec(ctx, `UPDATE environments SET refuse_mismatch = $2 WHERE id = $1`, environment, refuse)
+		if err == nil && done.RowsAffected() == 0 {
+			return notFound("environment")
 		}
 		return err
 	})

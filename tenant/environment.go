@@ -22,6 +22,9 @@ type Environment struct {
 	Name         string
 	Type         Type
 	Organisation Organisation
+	// RefuseMismatch: a trigger whose key holds a run of another payload is to be
+	// refused; else its answer says so.
+	RefuseMismatch bool
 }
 
 // Type is the kind of an environment, as it is written in its keys.

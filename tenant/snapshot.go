@@ -92,13 +92,13 @@ func (s *snapshot) readOrganisations(ctx context.Context, tx pgx.Tx) error {
 }
 
 func (s *snapshot) readEnvironments(ctx context.Context, tx pgx.Tx) error {
-	rows, err := tx.Query(ctx, `SELECT id, org_id, name, type FROM environments`)
+	rows, err := tx.Query(ctx, `SELECT id, org_id, name, type, refuse_mismatch FROM environments`)
 	if err != nil {
 		return err
 	}
 	var e Environment
 	var org string
-	_, err = pgx.ForEachRow(rows, []any{&e.ID, &org, &e.Name, &e.Type}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&e.ID, &org, &e.Name, &e.Type, &e.RefuseMismatch}, func() error {
 		e.Organisation = s.organisations[org]
 		s.environments[e.ID] = e
 		return nil

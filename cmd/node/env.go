@@ -30,7 +30,7 @@ func (a *app) envCommand(set *settings) *ffcli.Command {
 		ShortHelp:  "Manage environments and their API keys.",
 		LongHelp:   envHelp,
 	}
-	c.Subcommands = []*ffcli.Command{a.envAdd(set), a.envList(set), a.envRotate(set), a.envEnrol(set)}
+	c.Subcommands = []*ffcli.Command{a.envAdd(set), a.envList(set), a.envRotate(set), a.envEnrol(set), a.envMismatch(set)}
 	c.Subcommands = append(c.Subcommands, a.keyCommands(set)...)
 	c.Exec = func(_ context.Context, rest []string) error {
 		if len(rest) > 0 {
@@ -182,6 +182,31 @@ func (a *app) envEnrol(set *settings) *ffcli.Command {
 			)
 		})
 	off = c.FlagSet.Bool("off", false, "end its part instead; its keys are then kept by Postgres alone")
+	return c
+}
+
+func (a *app) envMismatch(set *settings) *ffcli.Command {
+	var report *bool
+	c := a.envSubcommand(set, "mismatch", "[flags] ENVIRONMENT",
+		"Have triggers refused (422) whose idempotency key holds a run of another payload, in an environment: its id or organisation/name.",
+		"an environment: its id or organisation/name",
+		func(ctx context.Context, admin *tenant.Admin, about string, out output) error {
+			id, err := environmentID(ctx, admin, about)
+			if err != nil {
+				return err
+			}
+			if err := admin.SetRefuseMismatch(ctx, id, !*report); err != nil {
+				return err
+			}
+			return out.print(
+				struct {
+					ID     string `json:"id"`
+					Refuse bool   `json:"refuseMismatch"`
+				}{id, !*report},
+				[]string{"ID", "REFUSES OTHER PAYLOADS"}, [][]string{{id, yesNo(!*report)}},
+			)
+		})
+	report = c.FlagSet.Bool("report", false, "only say so in the answer instead, as is the default")
 	return c
 }
 

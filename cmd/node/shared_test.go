@@ -248,6 +248,10 @@ func TestEnvCommands(t *testing.T) {
 			t.Error("after the rotation a key opens another environment")
 		}
 	}
+	code, stdout, stderr = runHere(t, "env", "mismatch", "-data", data, "-postgres", postgres, "acme/live")
+	if code != 0 || !strings.Contains(stdout, "yes") {
+		t.Errorf("env mismatch: status %d\n%s%s", code, stdout, stderr)
+	}
 	code, stdout, _ = runHere(t, "env", "enrol", "-data", data, "-postgres", postgres, "-off", "acme")
 	if code != 0 || !strings.Contains(stdout, "no") {
 		t.Errorf("env enrol -off: status %d\n%s", code, stdout)
