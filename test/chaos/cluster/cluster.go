@@ -22,6 +22,13 @@ import (
 	"github.com/e0ff5a15/mollifier/internal/devstack"
 )
 
+// The client says on standard error whenever a server is gone, which is the rule here.
+func init() { redis.SetLogger(silent{}) }
+
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
 // stopWithin is how long a node may take to end in order: its own stop timeout,
 // and some time for a busy machine.
 const stopWithin = 45 * time.Second
