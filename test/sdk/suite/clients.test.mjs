@@ -93,9 +93,11 @@ test("a thousand sockets at once, and kept alive", async () => {
     req.on("error", reject);
     req.end(body);
   });
+  // A machine that is slow to send what it connected for is hung up on, and comes again.
+  const again = (i) => send(i).catch(() => send(i));
   try {
     for (let round = 0; round < 2; round++) {
-      const ids = await Promise.all(Array.from({ length: 1000 }, (_, i) => send(i)));
+      const ids = await Promise.all(Array.from({ length: 1000 }, (_, i) => again(i)));
       assert.equal(new Set(ids).size, 100);
     }
   } finally {

@@ -86,7 +86,7 @@ everywhere("two changes at once leave one state", async (t, env) => {
 
 test("changes during the drain are all there afterwards", async () => {
   const env = await environment({ force: "mollify" });
-  const made = await Promise.all(Array.from({ length: 60 }, (_, i) => env.client.tasks.trigger("moving", i, { delay: "1h", metadata: { n: 0 } })));
+  const made = await Promise.all(Array.from({ length: 30 }, (_, i) => env.client.tasks.trigger("moving", i, { delay: "1h", metadata: { n: 0 } })));
   await Promise.all(made.map(async ({ id }, i) => {
     await Promise.all([
       low(env, (c) => c.addTags(id, { tags: [`t${i}`] })),
@@ -115,7 +115,7 @@ test("reads never miss a run on its way from the buffer to Postgres", async () =
   const ids = [];
   let on = true;
   const writer = (async () => {
-    for (let i = 0; i < 300; i++) ids.push((await env.client.tasks.trigger("seen", i)).id);
+    for (let i = 0; i < 120; i++) ids.push((await env.client.tasks.trigger("seen", i)).id);
     on = false;
   })();
   const readers = Array.from({ length: 4 }, async (_, reader) => {
