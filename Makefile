@@ -101,6 +101,14 @@ profile: deps ## profiles and a trace of one benchmark (BENCH=pattern, BENCHTIME
 	@echo "           $(GO) tool trace bench/out/trace.out"
 	@echo "how to read them: docs/benchmarks.md"
 
+.PHONY: model
+model: ## check the protocol's model with Spin, some minutes; writes docs/model/README.md
+	sh docs/model/run.sh
+
+.PHONY: model-full
+model-full: ## the same, with the configurations that take long
+	sh docs/model/run.sh full
+
 .PHONY: lint
 lint: ## go vet, staticcheck, gofumpt
 	$(GO) vet ./...
