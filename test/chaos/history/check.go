@@ -190,7 +190,7 @@ func (v *Verdict) checkChanges(ops []Op, end *End) {
 		}
 		switch op.Kind {
 		case Cancel:
-			if op.Outcome == OK && rank(end.Rows[op.Run].Status) < 2 && rank(row.Status) < 2 {
+			if op.Outcome == OK && rank(end.Rows[op.Run].Status) < 2 && rank(row.Status) < 2 && !end.Loses {
 				v.found("change", "%s was cancelled by operation %d and is %s", op.Run, op.N, row.Status)
 			}
 		case Tag:
