@@ -2,29 +2,32 @@ package mollifier
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
-	"golang.org/x/sync/errgroup"
-
+	"github.com/e0ff5a15/mollifier/actors"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 )
 
-// MaxBatchItems is how many triggers one batch may hold.
-const MaxBatchItems = 1000
-
-// batchFlights is how many items of one batch are on their way at once: enough
-// to fill the writers' batches, and no more than other callers can bear.
-const batchFlights = 256
+// MaxBatchItems is how many items one batch may have.
+const MaxBatchItems = run.MaxBatchItems
 
 // BatchResult is the verdict on one item of a batch: Result if Err is nil. The
 // errors are those of [Engine.Trigger].
 type BatchResult struct {
 	Result run.Result
 	Err    error
+	// Taken: the item's place had its answer before this call, so this was a
+	// repeat.
+	Taken bool
 }
 
-// Batch is a batch and the runs that are linked with it; see [Engine.Batch].
+// BatchHeader is a batch without its runs; see [runstore.BatchHeader].
+type BatchHeader = runstore.BatchHeader
+
+// Batch is a batch and what its items were answered with; see [runstore.Batch].
 type Batch = runstore.Batch
 
 // TriggerBatch triggers the items of a batch, each as [Engine.Trigger] would:
@@ -40,13 +43,9 @@ type Batch = runstore.Batch
 // triggered; run.ErrConflict means that the batch is there with another number
 // of items, or in another environment.
 //
-// A run that an item makes is linked with the batch in the transaction that
-// writes its row. An item that was answered with a run of before is linked
-// after it was triggered, if that run has its row; if it is still in the buffer,
-// [Engine.Batch] does not show the item until the batch is repeated after the
-// run was drained (the verdict names the run all the same). When that linking
-// fails, the verdicts come together with an error, and repeating the batch
-// links what is missing.
+// When it returns without an error, [Engine.Batch] shows every item that has a
+// verdict for good: its run, wherever that is, or its error. An error together
+// with verdicts means that Postgres failed in between; repeat the batch.
 func (e *Engine) TriggerBatch(ctx context.Context, batch string, triggers []run.Trigger) ([]BatchResult, error) {
 	items, valid, err := batchItems(batch, triggers)
 	if err != nil {
@@ -54,25 +53,72 @@ func (e *Engine) TriggerBatch(ctx context.Context, batch string, triggers []run.
 	}
 	results := make([]BatchResult, len(items))
 	if !valid {
-		return invalidItems(items, results), nil // no run will ever want the header
+		for i := range items {
+			results[i].Err = items[i].Validate()
+		}
+		return results, nil // no run will ever want the header
 	}
-	environment := items[0].Environment
-	inTime, cancel := context.WithTimeout(ctx, e.cfg.postgresBudget())
+	inTime, cancel := e.inTime(ctx)
 	defer cancel()
-	if _, err := e.runs.CreateBatch(inTime, environment, batch, len(items), 0); err != nil {
+	if _, err := e.runs.CreateBatch(inTime, runstore.NewBatch{
+		Environment: items[0].Environment, ID: batch, Items: len(items), Sealed: true,
+	}); err != nil {
 		return nil, err
 	}
-	e.triggerItems(ctx, items, results)
-	return results, e.linkItems(ctx, environment, batch, items, results)
+	return e.TriggerItems(ctx, items)
 }
 
-// Batch reads a batch: its size, and the places whose runs have their rows.
-// Runs that are still in the buffer are not among them yet. A batch that is not
-// in the environment is run.ErrNotFound.
-func (e *Engine) Batch(ctx context.Context, environment, batch string) (Batch, error) {
-	ctx, cancel := context.WithTimeout(ctx, e.cfg.postgresBudget())
+// CreateBatch opens a batch whose items are triggered later, by
+// [Engine.TriggerItems], and mints its id. A request with the idempotency key, or
+// else the request key, of a batch that is there is answered that batch.
+//
+// cached says that the batch is complete and that no items need be sent. It is
+// false of a batch that is there but not sealed: whoever opened it may have died
+// before its items were in, so whoever comes with its key sends them again, which
+// makes no second run. It is false, too, for a repeat of the same request.
+//
+// Errors: run.ErrInvalid; run.ErrUnavailable without Postgres, after which the
+// batch may be there.
+func (e *Engine) CreateBatch(ctx context.Context, r run.BatchRequest) (h BatchHeader, cached bool, err error) {
+	if err := r.Validate(); err != nil {
+		return BatchHeader{}, false, err
+	}
+	ctx, cancel := e.inTime(ctx)
 	defer cancel()
-	return e.runs.BatchRuns(ctx, environment, batch)
+	request := run.DigestRequest(r.Environment, "", r.RequestKey)
+	h, err = e.runs.CreateBatch(ctx, runstore.NewBatch{
+		Environment: r.Environment, ID: run.NewBatchID(time.Now()), Items: r.Items,
+		Key: r.Key(), KeyTTL: r.IdentityTTL(), IdempotencyKey: r.IdempotencyKey, RequestHash: request,
+		ParentRun: r.ParentRun, ResumeParent: r.ResumeParent,
+	})
+	same := !request.IsZero() && h.RequestHash == request
+	return h, !h.SealedAt.IsZero() && !same, err
+}
+
+// BatchHeader reads a batch without its runs: what its items have to know, and
+// which of their places are taken. One that is not in the environment is
+// run.ErrNotFound.
+func (e *Engine) BatchHeader(ctx context.Context, environment, batch string) (BatchHeader, error) {
+	ctx, cancel := e.inTime(ctx)
+	defer cancel()
+	return e.runs.BatchHeader(ctx, environment, batch)
+}
+
+// Batch reads a batch: its header, and in order what its items were answered
+// with, runs in the buffer included. One that is not in the environment is
+// run.ErrNotFound; without Postgres it is run.ErrUnavailable.
+func (e *Engine) Batch(ctx context.Context, environment, batch string) (Batch, error) {
+	ctx, cancel := e.inTime(ctx)
+	defer cancel()
+	return e.runs.Batch(ctx, environment, batch)
+}
+
+// SealBatch closes a batch if every one of its items has its place; taken is how
+// many have. It may be repeated.
+func (e *Engine) SealBatch(ctx context.Context, environment, batch string) (taken int, sealed bool, err error) {
+	ctx, cancel := e.inTime(ctx)
+	defer cancel()
+	return e.runs.SealBatch(ctx, environment, batch)
 }
 
 // batchItems checks what concerns the batch as a whole and gives each trigger
@@ -96,65 +142,117 @@ func batchItems(batch string, triggers []run.Trigger) (items []run.Trigger, vali
 			return nil, false, &run.InvalidError{Field: "environment", Rule: "must be the same for all items of a batch"}
 		}
 		t.BatchItem = run.BatchItem{Batch: batch, Index: i}
-		if t.TriggerFunction == "" {
-			t.TriggerFunction = run.FunctionBatchTrigger
-		}
 		valid = valid || t.Validate() == nil
 	}
 	return items, valid, nil
 }
 
-func invalidItems(items []run.Trigger, results []BatchResult) []BatchResult {
+// TriggerItems triggers items of one batch, whose header is there and whose
+// BatchItem says which they are: each as [Engine.Trigger] would, together. Then
+// it writes what they were answered with into their places: the run, wherever it
+// rests, or an error that a repeat can not mend. An item with a passing error
+// (run.ErrUnavailable, run.ErrOverloaded, run.ErrQuota, ...) has no place, and is
+// to be sent again; so is everything after an error of the call, which means that
+// Postgres did not take the places. A repeat makes no second run.
+//
+// When ctx ends, the wait for verdicts ends; what was triggered takes its place
+// all the same.
+func (e *Engine) TriggerItems(ctx context.Context, items []run.Trigger) ([]BatchResult, error) {
+	if len(items) == 0 {
+		return nil, nil
+	}
+	first := &items[0]
 	for i := range items {
-		results[i].Err = items[i].Validate()
+		t := &items[i]
+		if t.BatchItem.Batch == "" || t.BatchItem.Batch != first.BatchItem.Batch ||
+			t.Organisation != first.Organisation || t.Environment != first.Environment {
+			return nil, &run.InvalidError{Field: "items", Rule: "must be items of one batch"}
+		}
+	}
+	results := e.triggerTogether(ctx, items)
+	placing := make([]runstore.Place, 0, len(items))
+	at := make([]int, 0, len(items))
+	for i := range results {
+		if p, ok := placeOf(&items[i], &results[i]); ok {
+			placing, at = append(placing, p), append(at, i)
+		}
+	}
+	if len(placing) == 0 {
+		return results, nil
+	}
+	inTime, cancel := e.inTime(context.WithoutCancel(ctx))
+	defer cancel()
+	free, err := e.runs.PlaceBatch(inTime, first.Environment, first.BatchItem.Batch, placing)
+	if err != nil {
+		return results, fmt.Errorf("mollifier: places of a batch: %w", err)
+	}
+	for i, p := range placing {
+		results[at[i]].Taken = !free[p.Index]
+	}
+	return results, nil
+}
+
+// triggerTogether triggers items as one arrival, or as several one after the
+// other, each small enough to leave the shards room for others.
+func (e *Engine) triggerTogether(ctx context.Context, items []run.Trigger) []BatchResult {
+	results := make([]BatchResult, len(items))
+	var (
+		arrival []run.Snapshot
+		at      []int
+		bytes   int64
+	)
+	pass := func() {
+		for i, a := range e.triggerAll(ctx, arrival) {
+			results[at[i]].Result, results[at[i]].Err = a.Result, a.Err
+		}
+		arrival, at, bytes = nil, nil, 0
+	}
+	for i := range items {
+		t := &items[i]
+		if results[i].Err = t.Validate(); results[i].Err != nil {
+			continue
+		}
+		if t.TriggerFunction == "" {
+			t.TriggerFunction = run.FunctionBatchTrigger
+			if t.ResumeParent && !t.ParentRun.IsZero() {
+				t.TriggerFunction = run.FunctionBatchTriggerAndWait
+			}
+		}
+		size := int64(t.Size())
+		if len(arrival) > 0 && (len(arrival) >= e.cfg.MaxCallers/4 || bytes+size > e.cfg.MaxBytes/4) {
+			pass()
+		}
+		key := t.Key()
+		arrival, at, bytes = append(arrival, run.NewSnapshot(run.ID{}, key, key.Hash(), *t)), append(at, i), bytes+size
+	}
+	if len(arrival) > 0 {
+		pass()
 	}
 	return results
 }
 
-// triggerItems triggers the items side by side. Those of one key go one after
-// the other, so that the first of them leads: an item waits only for one that
-// already has its place among those under way.
-func (e *Engine) triggerItems(ctx context.Context, items []run.Trigger, results []BatchResult) {
-	last := make(map[run.Key]<-chan struct{})
-	var flights errgroup.Group
-	flights.SetLimit(batchFlights)
-	for i := range items {
-		key, done := items[i].Key(), make(chan struct{})
-		before := last[key]
-		last[key] = done
-		flights.Go(func() error {
-			defer close(done)
-			if before != nil {
-				<-before
-			}
-			results[i].Result, results[i].Err = e.Trigger(ctx, items[i])
-			return nil
-		})
-	}
-	_ = flights.Wait() // verdicts carry the errors
+func (e *Engine) triggerAll(ctx context.Context, snapshots []run.Snapshot) []actors.Answered {
+	return e.shards.TriggerAll(ctx, snapshots, e.takesClaims(snapshots[0].Trigger.Organisation))
 }
 
-// linkItems links the places of items that were answered with a run of before:
-// that run's row was, or will be, written without knowing this batch.
-func (e *Engine) linkItems(ctx context.Context, environment, batch string, items []run.Trigger, results []BatchResult) error {
-	links := make(map[int]run.ID)
-	for i := range results {
-		if results[i].Err != nil {
-			continue
-		}
+// placeOf is what is to be written of an answered item; nothing if its place came
+// with its row, or if it is to be sent again.
+func placeOf(t *run.Trigger, r *BatchResult) (p runstore.Place, ok bool) {
+	p = runstore.Place{Index: t.BatchItem.Index, Task: t.Task}
+	var invalid *run.InvalidError
+	switch {
+	case r.Err == nil:
+		p.Run = r.Result.ID()
 		// The answer to a repeated request is not called cached.
-		repeated := items[i].IdempotencyKey != "" && items[i].RequestKey != ""
-		if r := results[i].Result; r.Cached() || repeated {
-			links[i] = r.ID()
-		}
+		repeated := t.IdempotencyKey != "" && t.RequestKey != ""
+		return p, r.Result.Cached() || r.Result.State() == run.Buffered || repeated
+	case errors.As(r.Err, &invalid):
+		p.Error, p.Code = run.CleanReason(invalid.Error()), "INVALID"
+	case errors.Is(r.Err, runstore.ErrRejected):
+		p.Error, p.Code = "The database refuses to store this item.", "REJECTED"
+	default:
+		return p, false
 	}
-	if len(links) == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, e.cfg.postgresBudget())
-	defer cancel()
-	if _, err := e.runs.LinkBatch(ctx, environment, batch, links); err != nil {
-		return fmt.Errorf("mollifier: link batch: %w", err)
-	}
-	return nil
+	p.Task = run.CleanReason(p.Task)
+	return p, true
 }

@@ -45,10 +45,10 @@ func checkLinks(t *testing.T, e *mollifier.Engine, id string, verdicts []run.Res
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.Items != len(verdicts) || len(b.Runs) != len(verdicts) {
-		t.Fatalf("%s: %d items, %d linked, want %d", id, b.Items, len(b.Runs), len(verdicts))
+	if b.Items != len(verdicts) || len(b.Places) != len(verdicts) || b.CompletedAt().IsZero() {
+		t.Fatalf("%s: %d items, %d linked, want %d", id, b.Items, len(b.Places), len(verdicts))
 	}
-	for i, linked := range b.Runs {
+	for i, linked := range b.Places {
 		if linked.Index != i || linked.Run != verdicts[i].ID() {
 			t.Errorf("%s: place %d (%d) is linked with %s, want %s", id, i, linked.Index, linked.Run, verdicts[i].ID())
 		}
@@ -122,6 +122,10 @@ func TestBatchRefusals(t *testing.T) {
 	if err != nil || verdicts[0].Err != nil || verdicts[2].Err != nil || !errors.Is(verdicts[1].Err, run.ErrInvalid) {
 		t.Errorf("%+v, %v", verdicts, err)
 	}
+	if b, err := e.Batch(t.Context(), "prod", "b"); err != nil || b.Status() != run.BatchPartialFailed || len(b.Places) != 3 ||
+		!b.Places[1].Run.IsZero() || b.Places[1].Task != "send" || !strings.Contains(b.Places[1].Error, "options.idempotencyKey") {
+		t.Errorf("%+v, %v", b, err)
+	}
 	if verdicts, err := e.TriggerBatch(t.Context(), "none", batch[1:2]); err != nil || !errors.Is(verdicts[0].Err, run.ErrInvalid) {
 		t.Errorf("only an invalid item: %+v, %v", verdicts, err)
 	}
@@ -145,8 +149,8 @@ func TestBatchRefusals(t *testing.T) {
 }
 
 // A batch of the greatest size storms: what is over the threshold is mollified,
-// and the links of those items come with their rows. An item whose key is held
-// by a buffered run is linked when the batch is repeated after the drain.
+// and every item is shown with its run from the answer on, also one that was
+// answered with a buffered run of before, through the drain, and by a repeat.
 func TestMollifiedBatch(t *testing.T) {
 	t.Parallel()
 	cfg := tripping(t)
@@ -165,10 +169,12 @@ func TestMollifiedBatch(t *testing.T) {
 	if got[7].ID() != held.ID() {
 		t.Errorf("the key of before: %s, want %s", got[7].ID(), held.ID())
 	}
-	if b, err := e.Batch(t.Context(), "prod", "big"); err != nil || b.Items != len(batch) || len(b.Runs) != 0 {
-		t.Errorf("while buffered: %d items, %d runs, %v", b.Items, len(b.Runs), err)
+	checkLinks(t, e, "big", got)
+	if n := count(t, cfg.Postgres, `select count(*) from runs`); n > 2 {
+		t.Errorf("%d rows while buffered", n)
 	}
-	for i, r := range triggerBatch(t, e, "big", batch) {
+	other := open(t, cfg)
+	for i, r := range triggerBatch(t, other, "big", batch) {
 		if r.ID() != got[i].ID() || !r.Cached() {
 			t.Errorf("repeated item %d: %s cached %v, want %s", i, r.ID(), r.Cached(), got[i].ID())
 		}
@@ -176,12 +182,26 @@ func TestMollifiedBatch(t *testing.T) {
 	cfg.NoDrain = false
 	drainer := open(t, cfg)
 	drained(t, cfg)
-	if b, err := e.Batch(t.Context(), "prod", "big"); err != nil || len(b.Runs) != len(batch)-1 {
-		t.Errorf("after the drain: %d runs, %v", len(b.Runs), err)
-	}
+	checkLinks(t, e, "big", got)
 	triggerBatch(t, drainer, "big", batch)
 	checkLinks(t, e, "big", got)
 	if n := count(t, cfg.Postgres, `select count(*) from runs where batch_id = 'big'`); n != len(batch)-1 {
 		t.Errorf("%d rows of the batch", n)
+	}
+	if n := count(t, cfg.Postgres, `select count(*) from batch_items as i left join runs as r on r.env_id = i.env_id and r.id = i.run_id where r.id is null`); n != 0 {
+		t.Errorf("%d places name a run that is not there", n)
+	}
+}
+
+// A batch of 1,000 is a few calls to each store, not 1,000.
+func TestBatchTravelsTogether(t *testing.T) {
+	t.Parallel()
+	cfg := shared(t)
+	cfg.Gate.Threshold = 10_000
+	e := open(t, cfg)
+	triggerBatch(t, e, "b", items(mollifier.MaxBatchItems))
+	s := e.Stats()
+	if s.Triggers != mollifier.MaxBatchItems || s.SettleCalls > 20 || s.RedisCalls > 40 {
+		t.Errorf("%d triggers, %d calls to settle, %d to Redis", s.Triggers, s.SettleCalls, s.RedisCalls)
 	}
 }

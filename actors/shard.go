@@ -13,9 +13,10 @@ import (
 	"github.com/e0ff5a15/mollifier/shard"
 )
 
-// The messages of a shard's mailbox, besides *call, which arrives.
+// The messages of a shard's mailbox, besides *call and calls, which arrive.
 type (
 	leave   struct{ call *call }
+	calls   []*call
 	replies []reply
 	wake    struct{ hash run.Hash }
 	wakeAll struct{}
@@ -25,8 +26,10 @@ type (
 )
 
 // call is one caller that waits. Its reply channel has room for the one answer
-// it gets, so that a shard never waits for a caller.
+// it gets, and for those of its neighbours if it came with others, so that a
+// shard never waits for a caller.
 type call struct {
+	place     int // among those that it came with
 	snapshot  run.Snapshot
 	partition int
 	claims    bool
@@ -66,11 +69,11 @@ var _ actor.Actor = shardActor{}
 func (a shardActor) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
 	case *call:
-		if a.refusing != nil {
-			m.reply <- shard.Answer[*call]{Ticket: m, Err: a.refusing}
-			return
+		a.arriveUnlessRefusing(m)
+	case calls:
+		for _, c := range m {
+			a.arriveUnlessRefusing(c)
 		}
-		a.arrive(m)
 	case replies:
 		now := time.Now()
 		for i := range m {
@@ -93,6 +96,14 @@ func (a shardActor) Receive(c actor.Context) {
 		return // lifecycle messages of the actor system
 	}
 	a.carryOut()
+}
+
+func (a shardActor) arriveUnlessRefusing(c *call) {
+	if a.refusing != nil {
+		c.reply <- shard.Answer[*call]{Ticket: c, Err: a.refusing}
+		return
+	}
+	a.arrive(c)
 }
 
 func (a shardActor) arrive(c *call) {

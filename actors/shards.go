@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
-	mathrand "math/rand/v2"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -145,53 +144,6 @@ func Start(cfg Config, stores Stores) (*Shards, error) {
 func newToken() (t shard.Token) {
 	_, _ = rand.Read(t[:]) // never fails: the program is aborted instead
 	return t
-}
-
-// Trigger passes one accepted trigger through its shard and returns the answer.
-// The snapshot has no id yet. claims says whether its key takes part in claims.
-// When ctx ends, the wait ends with its cause; the flight goes on.
-func (s *Shards) Trigger(ctx context.Context, snapshot run.Snapshot, claims bool) (run.Result, error) {
-	size := int64(snapshot.Trigger.Size())
-	defer s.leaveIntake(size)
-	callers, bytes := s.count.callers.Add(1), s.count.bytes.Add(size)
-	if s.closing.Load() {
-		return run.Result{}, &run.RefusedError{Reason: run.ErrClosed, Part: "engine", RetryAfter: time.Second}
-	}
-	if callers > int64(s.cfg.MaxCallers) || bytes > s.cfg.MaxBytes {
-		s.count.refused.Add(1)
-		return run.Result{}, &run.RefusedError{Reason: run.ErrOverloaded, Part: "shard", RetryAfter: time.Second}
-	}
-	if err := context.Cause(ctx); err != nil {
-		return run.Result{}, err
-	}
-	s.count.triggers.Add(1)
-	c := &call{snapshot: snapshot, claims: claims, arrived: time.Now(), reply: make(chan shard.Answer[*call], 1)}
-	if snapshot.Key.IsZero() {
-		c.partition = mathrand.IntN(s.cfg.Partitions)
-	} else {
-		c.partition = shard.Partition(snapshot.Key, s.cfg.Partitions)
-	}
-	at := c.partition % len(s.pids)
-	s.send(at, c)
-	select {
-	case a := <-c.reply:
-		return a.Result, a.Err
-	case <-ctx.Done():
-	}
-	select {
-	case a := <-c.reply: // both were ready: an answer is worth more than a timeout
-		return a.Result, a.Err
-	default:
-		s.send(at, leave{c})
-		return run.Result{}, context.Cause(ctx)
-	}
-}
-
-func (s *Shards) leaveIntake(size int64) {
-	s.count.bytes.Add(-size)
-	if s.count.callers.Add(-1) == 0 && s.closing.Load() {
-		s.quieted.Do(func() { close(s.quiet) })
-	}
 }
 
 func (s *Shards) send(at int, message any) { s.system.Root.Send(s.pids[at], message) }

@@ -10,8 +10,8 @@ import (
 // it: with its payload, tags, metadata and context as they are now, to its
 // queue, with its limits and on its machine. What belonged to the one call that
 // made the run is not in it: the key, the request key, the place in a batch, the
-// delay, debounce, parent, trace, and what version the caller was pinned to. Errors are those of
-// [Reader.Run].
+// delay, debounce, parent, trace, and what version the caller was pinned to. What
+// failed at its birth fails again. Errors are those of [Reader.Run].
 func (r *Reader) Replay(ctx context.Context, environment string, id run.ID) (run.Trigger, error) {
 	old, err := r.Run(ctx, environment, id)
 	if err != nil {
@@ -24,6 +24,6 @@ func (r *Reader) Replay(ctx context.Context, environment string, id run.ID) (run
 		Metadata: t.Metadata, MetadataType: t.MetadataType, Tags: t.Tags,
 		TTL: t.TTL, TTLText: t.TTLText, Queue: t.Queue, ConcurrencyKey: t.ConcurrencyKey, Concurrency: t.Concurrency, Gates: t.Gates,
 		Machine: t.Machine, MaxAttempts: t.MaxAttempts, MaxDuration: t.MaxDuration, Priority: t.Priority,
-		Region: t.Region, Test: t.Test,
+		Region: t.Region, Test: t.Test, Failed: t.Failed,
 	}, nil
 }

@@ -43,7 +43,10 @@ func synthetic(e *buffer.Entry, l lineage) run.Run {
 		RootRun: l.root, Depth: l.depth,
 		PayloadHash: p.PayloadHash, RequestHash: p.RequestHash,
 	}
-	if p.Cancelled != nil {
+	switch {
+	case t.Failed != nil:
+		r.Error, r.FinishedAt = t.Failed, r.CreatedAt
+	case p.Cancelled != nil:
 		r.Error, r.FinishedAt = p.Cancelled.Failure(), moment(p.CancelledAt)
 	}
 	return r

@@ -168,6 +168,8 @@ func (p *Patched) Status(now Instant) Status {
 		due = max(due, InstantOf(p.Trigger.DelayUntil))
 	}
 	switch {
+	case p.Trigger.Failed != nil:
+		return Failed
 	case p.Cancelled != nil:
 		return Canceled
 	case p.Trigger.TTL > 0 && due.Add(p.Trigger.TTL) <= now:

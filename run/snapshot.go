@@ -137,6 +137,7 @@ type header struct {
 	TraceParent string          `json:"traceparent,omitempty"`
 	TraceState  string          `json:"tracestate,omitempty"`
 	Function    TriggerFunction `json:"function"`
+	Failed      *Failure        `json:"failed,omitempty"`
 }
 
 func headerOf(s *Snapshot) header {
@@ -153,6 +154,7 @@ func headerOf(s *Snapshot) header {
 		ParentBatch: t.ParentBatch, ParentTry: t.ParentAttempt, DepTry: t.DependentTry,
 		DepBatch: t.DependentBatch, BulkAction: t.BulkAction, OneTime: t.OneTimeToken,
 		TraceParent: t.TraceParent, TraceState: t.TraceState, Function: t.TriggerFunction,
+		Failed: t.Failed,
 	}
 	if s.Key.Kind != 0 {
 		h.Kind = string(rune(s.Key.Kind))
@@ -186,6 +188,7 @@ func (h *header) snapshot(payload, metadata, context []byte) (Snapshot, error) {
 		ParentBatch: h.ParentBatch, ParentAttempt: h.ParentTry, DependentTry: h.DepTry,
 		DependentBatch: h.DepBatch, BulkAction: h.BulkAction, OneTimeToken: h.OneTime,
 		TraceParent: h.TraceParent, TraceState: h.TraceState, TriggerFunction: h.Function,
+		Failed: h.Failed,
 	}
 	if h.Parent != "" {
 		if t.ParentRun, err = ParseID(h.Parent); err != nil {

@@ -62,6 +62,10 @@ type Trigger struct {
 	RequestKey string
 	// BatchItem places the run in a batch.
 	BatchItem BatchItem
+	// Failed has the run be born FAILED with this error: it is stored and shown
+	// like any other, and never executes. For an item of a batch that is known to
+	// be impossible when it arrives.
+	Failed *Failure
 
 	// DelayUntil holds the run back; a moment that has passed means "now".
 	DelayUntil time.Time

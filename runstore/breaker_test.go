@@ -65,7 +65,7 @@ func (s *testStore) everyCallIsRefused() {
 		"runs":   func() error { _, err := s.Runs(ctx, env, []run.ID{id}); return err },
 		"cancel": func() error { _, err := s.Cancel(ctx, env, id, ""); return err },
 		"list":   func() error { _, err := s.List(ctx, env, Filter{}, Page{Limit: 1}); return err },
-		"batch":  func() error { _, err := s.CreateBatch(ctx, env, "b", 1, 0); return err },
+		"batch":  func() error { _, err := s.CreateBatch(ctx, NewBatch{Environment: env, ID: "b", Items: 1}); return err },
 		"reset":  func() error { _, _, err := s.Reset(ctx, env, keyed("k", 1).Hash, 0); return err },
 		"ready":  func() error { return s.Ready(ctx) },
 	}

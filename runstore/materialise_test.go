@@ -323,6 +323,7 @@ func TestPatchedSnapshotRoundTrip(t *testing.T) {
 	n := 0
 	fill(t, reflect.ValueOf(&tr).Elem(), &n)
 	tr.Organisation, tr.Environment, tr.ParentRun = org, env, parent.ID
+	tr.Failed = nil // it would be born failed: TestBornFailed
 	tr.DelayUntil = time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
 	m := Materialisation{Snapshot: snapshot(tr)}
 	m.Snapshot.Accept(run.Instant(s.count("select now_us()")) - 1000)
@@ -442,7 +443,7 @@ func TestReplayOfAnAliasWithPatches(t *testing.T) {
 func TestPoisonEntries(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	if _, err := s.CreateBatch(t.Context(), env, "batch_1", 2, 0); err != nil {
+	if _, err := s.CreateBatch(t.Context(), NewBatch{Environment: env, ID: "batch_1", Items: 2}); err != nil {
 		t.Fatal(err)
 	}
 	w := s.drain(Created, fromBuffer("held", 1, 9000))
@@ -488,8 +489,8 @@ func TestPoisonEntries(t *testing.T) {
 		r.Trigger.IdempotencyKey != "bad" || len(r.Trigger.Tags) != 3 || r.CreatedAt.UnixMicro() != 1000 || r.PayloadHash != bad.Snapshot.PayloadHash {
 		t.Errorf("%+v", r)
 	}
-	b, err := s.BatchRuns(t.Context(), env, "batch_1")
-	if err != nil || len(b.Runs) != 1 || b.Runs[0].Run != bad.Snapshot.ID || b.Runs[0].Index != 1 || b.Runs[0].Status != run.SystemFailure {
+	b, err := s.Batch(t.Context(), env, "batch_1")
+	if err != nil || len(b.Places) != 1 || b.Places[0].Run != bad.Snapshot.ID || b.Places[0].Index != 1 || b.Places[0].Status != run.SystemFailure {
 		t.Errorf("%+v, %v", b, err)
 	}
 	// Its key is free for the next trigger.

@@ -36,6 +36,7 @@ type options struct {
 	TraceParent string              `json:"traceparent,omitempty"`
 	TraceState  string              `json:"tracestate,omitempty"`
 	Function    run.TriggerFunction `json:"function,omitempty"`
+	Failed      *run.Failure        `json:"failed,omitempty"`
 }
 
 func encodeOptions(t *run.Trigger) (string, error) {
@@ -45,6 +46,7 @@ func encodeOptions(t *run.Trigger) (string, error) {
 		Resume: t.ResumeParent, ParentBatch: t.ParentBatch, ParentTry: t.ParentAttempt,
 		DepTry: t.DependentTry, DepBatch: t.DependentBatch, BulkAction: t.BulkAction,
 		OneTime: t.OneTimeToken, TraceParent: t.TraceParent, TraceState: t.TraceState, Function: t.TriggerFunction,
+		Failed: t.Failed,
 	}
 	if t.KeyOptions != (run.KeyOptions{}) {
 		o.KeyOptions = &t.KeyOptions
@@ -59,6 +61,7 @@ func (o *options) apply(t *run.Trigger) {
 	t.ResumeParent, t.ParentBatch, t.ParentAttempt = o.Resume, o.ParentBatch, o.ParentTry
 	t.DependentTry, t.DependentBatch, t.BulkAction = o.DepTry, o.DepBatch, o.BulkAction
 	t.OneTimeToken, t.TraceParent, t.TraceState, t.TriggerFunction = o.OneTime, o.TraceParent, o.TraceState, o.Function
+	t.Failed = o.Failed
 	if o.KeyOptions != nil {
 		t.KeyOptions = *o.KeyOptions
 	}

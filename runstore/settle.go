@@ -176,6 +176,12 @@ func (it *item) prepare() error {
 	if it.options, err = encodeOptions(&it.snapshot.Trigger); err != nil {
 		return rejection(&cause{text: "options can not be encoded"})
 	}
+	if failed := it.snapshot.Trigger.Failed; failed != nil && it.ended == "" {
+		it.ended = run.Failed
+		if it.failure, err = encodeFailure(failed); err != nil {
+			return rejection(&cause{text: "error can not be encoded"})
+		}
+	}
 	return nil
 }
 
