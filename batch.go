@@ -14,15 +14,8 @@ import (
 // MaxBatchItems is how many items one batch may have.
 const MaxBatchItems = run.MaxBatchItems
 
-// BatchResult is the verdict on one item of a batch: Result if Err is nil. The
-// errors are those of [Engine.Trigger].
-type BatchResult struct {
-	Result run.Result
-	Err    error
-	// Taken: the item's place had its answer before this call, so this was a
-	// repeat.
-	Taken bool
-}
+// BatchResult is the verdict on one item of a batch; see [run.BatchResult].
+type BatchResult = run.BatchResult
 
 // BatchHeader is a batch without its runs; see [runstore.BatchHeader].
 type BatchHeader = runstore.BatchHeader
@@ -187,7 +180,8 @@ func (e *Engine) TriggerItems(ctx context.Context, items []run.Trigger) ([]Batch
 		return results, fmt.Errorf("mollifier: places of a batch: %w", err)
 	}
 	for i, p := range placing {
-		results[at[i]].Taken = !free[p.Index]
+		r := &results[at[i]]
+		r.Taken, r.Kept = !free[p.Index], r.Err != nil
 	}
 	return results, nil
 }
@@ -222,8 +216,7 @@ func (e *Engine) triggerTogether(ctx context.Context, items []run.Trigger) []Bat
 		if len(arrival) > 0 && (len(arrival) >= e.cfg.MaxCallers/4 || bytes+size > e.cfg.MaxBytes/4) {
 			pass()
 		}
-		key := t.Key()
-		arrival, at, bytes = append(arrival, run.NewSnapshot(run.ID{}, key, key.Hash(), *t)), append(at, i), bytes+size
+		arrival, at, bytes = append(arrival, snapshot(*t)), append(at, i), bytes+size
 	}
 	if len(arrival) > 0 {
 		pass()
@@ -232,7 +225,7 @@ func (e *Engine) triggerTogether(ctx context.Context, items []run.Trigger) []Bat
 }
 
 func (e *Engine) triggerAll(ctx context.Context, snapshots []run.Snapshot) []actors.Answered {
-	return e.shards.TriggerAll(ctx, snapshots, e.takesClaims(snapshots[0].Trigger.Organisation))
+	return e.shards.TriggerAll(ctx, snapshots, e.enrolment.claims(snapshots[0].Trigger.Organisation))
 }
 
 // placeOf is what is to be written of an answered item; nothing if its place came

@@ -87,6 +87,11 @@ func (e *Engine) Trigger(ctx context.Context, t run.Trigger) (run.Result, error)
 	if err := t.Validate(); err != nil {
 		return run.Result{}, err
 	}
+	return e.shards.Trigger(ctx, snapshot(t), e.enrolment.claims(t.Organisation))
+}
+
+// snapshot is what the shards are given of a valid trigger.
+func snapshot(t run.Trigger) run.Snapshot {
 	if t.Debounce != nil {
 		// Postgres's clock decides; this is for a run that it can not be asked about.
 		t.DelayUntil = time.Now().Add(t.Debounce.Delay)
@@ -96,7 +101,7 @@ func (e *Engine) Trigger(ctx context.Context, t run.Trigger) (run.Result, error)
 	if !key.IsZero() {
 		hash = key.Hash()
 	}
-	return e.shards.Trigger(ctx, run.NewSnapshot(run.ID{}, key, hash, t), e.enrolment.claims(t.Organisation))
+	return run.NewSnapshot(run.ID{}, key, hash, t)
 }
 
 // mollifies reports whether triggers of an organisation may be buffered at all.

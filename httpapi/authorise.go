@@ -74,6 +74,19 @@ func (c *call) permitEach(kind string, ids []string) error {
 	return nil
 }
 
+// permitSome is permit before it is known what the operation is about: anything of
+// the type will do, and each thing is asked for when it comes.
+func (c *call) permitSome(kind string) error {
+	if c.token == nil {
+		return nil
+	}
+	if !c.token.Scopes.AllowSome(c.op.action(), kind) {
+		return forbidden()
+	}
+	c.permitted = true
+	return nil
+}
+
 // readable are the names that a run may be read by. A change needs the run itself.
 func readable(id string, r *run.Run) []token.Resource {
 	all := []token.Resource{

@@ -54,7 +54,14 @@ func (m meter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *call) letGo() { c.bodies.held.Add(-c.held) }
+// giveBack gives back a part of what the call holds of the budget.
+func (c *call) giveBack(n int64) {
+	c.bodies.held.Add(-n)
+	c.held -= n
+}
+
+// letGo gives back all that the call holds of the budget.
+func (c *call) letGo() { c.giveBack(c.held) }
 
 // readBody reads the whole body, whose length checkLength has accepted. Memory
 // grows with what has arrived, and all bodies together stay within the budget

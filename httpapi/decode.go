@@ -32,7 +32,7 @@ func (f *field[T]) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 		kind, rule = jsontext.KindString, "must be a string"
 	case bool:
 		kind, rule = jsontext.KindTrue, "must be true or false"
-	case []string, []queueGate:
+	case []string, []queueGate, []jsontext.Value:
 		kind, rule = jsontext.KindBeginArray, "must be an array"
 	}
 	got := d.PeekKind()

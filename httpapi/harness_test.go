@@ -68,6 +68,11 @@ type engine struct {
 	spendErr  error
 
 	hub *watch.Hub
+
+	batch   runstore.Batch
+	request run.BatchRequest
+	groups  []int // sizes of the groups of items
+	itemErr error
 }
 
 // Watcher returns a hub over e.runs.
@@ -159,6 +164,36 @@ func (e *engine) SpendToken(_ context.Context, _ string, token, use [32]byte, _ 
 	}
 	e.spent[token] = use
 	return e.spendErr
+}
+
+func (e *engine) CreateBatch(_ context.Context, r run.BatchRequest) (runstore.BatchHeader, bool, error) {
+	e.request = r
+	return e.batch.BatchHeader, !e.batch.SealedAt.IsZero(), e.err
+}
+
+func (e *engine) BatchHeader(_ context.Context, environment, batch string) (runstore.BatchHeader, error) {
+	if environment != "env_prod" || batch != e.batch.ID {
+		return runstore.BatchHeader{}, run.ErrNotFound
+	}
+	return e.batch.BatchHeader, e.readErr
+}
+
+func (e *engine) Batch(ctx context.Context, environment, batch string) (runstore.Batch, error) {
+	_, err := e.BatchHeader(ctx, environment, batch)
+	return e.batch, err
+}
+
+func (e *engine) TriggerItems(_ context.Context, items []run.Trigger) ([]run.BatchResult, error) {
+	e.triggers, e.groups = append(e.triggers, items...), append(e.groups, len(items))
+	out := make([]run.BatchResult, len(items))
+	for i := range out {
+		out[i] = run.BatchResult{Result: e.result, Err: e.itemErr}
+	}
+	return out, e.err
+}
+
+func (e *engine) SealBatch(context.Context, string, string) (int, bool, error) {
+	return len(e.triggers), len(e.triggers) >= e.batch.Items, e.err
 }
 
 type tenants struct{ err error }

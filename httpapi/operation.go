@@ -28,6 +28,7 @@ type operation struct {
 	write        bool          // has a body whose length is checked first
 	maybe        bool          // may have a body
 	wait         time.Duration // how much longer than others it may take
+	stream       bool          // has a body of any length, which its handler reads as it comes
 	do           func(ctx context.Context, c *call) (reply, error)
 
 	// scope is the action and type that a public token needs here, as
@@ -55,6 +56,7 @@ type call struct {
 	// control moves the deadlines of the connection.
 	control *http.ResponseController
 
+	wire   *http.ResponseController // of a stream: the deadlines of its connection
 	bodies *budget
 	held   int64           // bytes of bodies, this call's part
 	ending context.Context // ends when the server stops: nobody should wait for long
@@ -224,7 +226,11 @@ func (s *router) perform(w http.ResponseWriter, r *http.Request, op *operation, 
 			return reply{}, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), s.timeout+op.wait)
+	timeout := s.timeout + op.wait
+	if op.stream {
+		timeout, c.wire = streamTime, http.NewResponseController(w)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
 	re, err = op.do(ctx, c)
 	if err == nil && !c.asked() {

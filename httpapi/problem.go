@@ -72,6 +72,7 @@ var (
 	errTooLarge = errors.New("body too large")
 	errSlow     = errors.New("body came too slowly")
 	errShort    = errors.New("body shorter than announced")
+	errCut      = errors.New("body was cut off")
 )
 
 // problemOf maps an error to its answer. An error that it does not know is an
@@ -95,6 +96,8 @@ func problemOf(err error) *problem {
 		return newProblem(http.StatusRequestTimeout, "slow-body", "Request body came too slowly")
 	case errors.Is(err, errShort):
 		return newProblem(http.StatusBadRequest, "invalid", "Request body is shorter than its content-length")
+	case errors.Is(err, errCut):
+		return newProblem(http.StatusBadRequest, "invalid", "Request body was cut off")
 	case errors.Is(err, run.ErrQuota):
 		return quotaProblem(err)
 	case errors.Is(err, run.ErrConflict):

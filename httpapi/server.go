@@ -45,6 +45,19 @@ type Engine interface {
 
 	// Watcher tells what became of runs since a client looked last.
 	Watcher() *watch.Hub
+
+	// CreateBatch opens a batch, or answers the one of the request's key; cached
+	// says that it is complete.
+	CreateBatch(ctx context.Context, r run.BatchRequest) (h runstore.BatchHeader, cached bool, err error)
+	// BatchHeader and Batch read a batch, without and with what its items were
+	// answered with. Errors: run.ErrNotFound, run.ErrUnavailable.
+	BatchHeader(ctx context.Context, environment, batch string) (runstore.BatchHeader, error)
+	Batch(ctx context.Context, environment, batch string) (runstore.Batch, error)
+	// TriggerItems triggers items of one batch and gives them their places. An
+	// error beside verdicts means that the items are to be sent again.
+	TriggerItems(ctx context.Context, items []run.Trigger) ([]run.BatchResult, error)
+	// SealBatch closes a batch if all of its places are taken.
+	SealBatch(ctx context.Context, environment, batch string) (taken int, sealed bool, err error)
 }
 
 // Config is what the public handler works with.

@@ -71,6 +71,18 @@ func (b *BatchRequest) Validate() error {
 	return v.err()
 }
 
+// BatchResult is the verdict on one item of a batch: Result if Err is nil. The
+// errors are those of a single trigger.
+type BatchResult struct {
+	Result Result
+	Err    error
+	// Kept: the error is the item's answer for good, and stands in its place. An
+	// item with another error is to be sent again.
+	Kept bool
+	// Taken: the place had its answer before this call, so this was a repeat.
+	Taken bool
+}
+
 // NewBatchID returns a new id of a batch: "batch_" and 26 lower-case digits
 // that sort by the time of their making.
 func NewBatchID(now time.Time) string {

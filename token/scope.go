@@ -70,3 +70,16 @@ func (s Scopes) AllowEach(action, kind string, ids []string) bool {
 	}
 	return len(ids) > 0
 }
+
+// AllowSome reports whether the scopes grant the action on anything of a type, be
+// it one thing only.
+func (s Scopes) AllowSome(action, kind string) bool {
+	for _, text := range s {
+		granted, rest, typed := strings.Cut(text, ":")
+		named, id, one := strings.Cut(rest, ":")
+		if text == "admin" || typed && (granted == "*" || granted == action) && (named == "all" || named == kind) && (!one || id != "") {
+			return true
+		}
+	}
+	return false
+}
