@@ -62,7 +62,7 @@ func (a *api) batchOperations() []operation {
 	return []operation{
 		{
 			method: http.MethodPost, path: "/api/v3/batches", write: true, do: a.createBatch,
-			id: "createBatch", summary: "Open a batch", scope: "batchTrigger:tasks",
+			id: "createBatch", summary: "Open a batch", scope: "batchTrigger:tasks", success: http.StatusAccepted,
 			request: reflect.TypeFor[batchBody](), answer: reflect.TypeFor[batchAnswer](),
 			requestHeader: []string{headerKey, headerKeyTTL, headerRequestKey}, answerHeader: []string{headerToken, headerClaims},
 		},
@@ -78,7 +78,7 @@ func (a *api) batchOperations() []operation {
 		},
 		{
 			method: http.MethodPost, path: "/api/v2/tasks/batch", write: true, do: a.wholeBatch,
-			id: "triggerBatch", summary: "Trigger a batch in one request", scope: "batchTrigger:tasks",
+			id: "triggerBatch", summary: "Trigger a batch in one request", scope: "batchTrigger:tasks", success: http.StatusAccepted,
 			request: reflect.TypeFor[wholeBatchBody](), answer: reflect.TypeFor[batchAnswer](),
 			requestHeader: []string{headerKey, headerKeyTTL, headerRequestKey, headerTraceParent, headerTraceState},
 			answerHeader:  []string{headerToken, headerClaims},

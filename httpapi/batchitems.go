@@ -24,6 +24,9 @@ const (
 	groupTime  = 20 * time.Second
 )
 
+// typeLines is the content type of a stream of items.
+const typeLines = "application/x-ndjson"
+
 // batchItem is one item of a batch: a line of a stream.
 type batchItem struct {
 	Index   integer               `json:"index"`
@@ -47,7 +50,7 @@ type itemsAnswer struct {
 
 // batchItems answers POST /api/v3/batches/{batchId}/items.
 func (a *api) batchItems(ctx context.Context, c *call) (reply, error) {
-	if kind, _, err := mime.ParseMediaType(c.Header.Get("Content-Type")); err != nil || kind != "application/x-ndjson" && kind != "application/ndjson" {
+	if kind, _, err := mime.ParseMediaType(c.Header.Get("Content-Type")); err != nil || kind != typeLines && kind != "application/ndjson" {
 		return reply{}, newProblem(http.StatusUnsupportedMediaType, "content-type", "Content-Type must be application/x-ndjson or application/ndjson")
 	}
 	_, origin, err := a.batchRequest(c)

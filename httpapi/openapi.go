@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"reflect"
@@ -49,15 +50,19 @@ func Describe(version string) ([]byte, error) {
 }
 
 func (op *operation) describe(r huma.Registry) *huma.Operation {
+	success, kind := strconv.Itoa(cmp.Or(op.success, http.StatusOK)), "application/json"
+	if op.stream {
+		kind = typeLines
+	}
 	out := &huma.Operation{
 		OperationID: op.id, Method: op.method, Path: op.path, Summary: op.summary,
 		Responses: map[string]*huma.Response{
-			"200":     {Description: "Success", Content: content("application/json", r, op.answer), Headers: map[string]*huma.Header{}},
+			success:   {Description: "Success", Content: content("application/json", r, op.answer), Headers: map[string]*huma.Header{}},
 			"default": {Description: "Problem", Content: content("application/problem+json", r, reflect.TypeFor[problem]())},
 		},
 	}
 	for _, name := range op.answerHeader {
-		out.Responses["200"].Headers[name] = &huma.Header{Schema: &huma.Schema{Type: huma.TypeString}}
+		out.Responses[success].Headers[name] = &huma.Header{Schema: &huma.Schema{Type: huma.TypeString}}
 	}
 	for _, match := range regexp.MustCompile(`\{(\w+)\}`).FindAllStringSubmatch(op.path, -1) {
 		out.Parameters = append(out.Parameters, parameter("path", match[1], true))
@@ -69,7 +74,7 @@ func (op *operation) describe(r huma.Registry) *huma.Operation {
 		out.Parameters = append(out.Parameters, parameter("header", name, false))
 	}
 	if op.request != nil {
-		out.RequestBody = &huma.RequestBody{Required: op.write, Content: content("application/json", r, op.request)}
+		out.RequestBody = &huma.RequestBody{Required: op.write, Content: content(kind, r, op.request)}
 	}
 	if !op.open {
 		out.Security = []map[string][]string{{"key": {}}}
@@ -186,6 +191,30 @@ func (metadataBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schem
 // TransformSchema implements huma.SchemaTransformer: nothing in it is required.
 func (replayBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 	return allOptional(s)
+}
+
+// TransformSchema implements huma.SchemaTransformer.
+func (batchBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	return withoutNulls(s)
+}
+
+// TransformSchema implements huma.SchemaTransformer.
+func (wholeBatchBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	return withoutNulls(s)
+}
+
+// TransformSchema implements huma.SchemaTransformer.
+func (batchView) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	s = withoutNulls(s)
+	s.Properties["status"].Enum = values([]run.BatchStatus{
+		run.BatchPending, run.BatchProcessing, run.BatchCompleted, run.BatchPartialFailed, run.BatchAborted,
+	})
+	return s
+}
+
+// TransformSchema implements huma.SchemaTransformer.
+func (processingView) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	return withoutNulls(s)
 }
 
 // TransformSchema implements huma.SchemaTransformer.

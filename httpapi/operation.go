@@ -37,7 +37,8 @@ type operation struct {
 	scope string
 
 	id, summary   string
-	request       reflect.Type // of the JSON body; nil for none
+	request       reflect.Type // of the JSON body, or of each line of a stream; nil for none
+	success       int          // the status of a success; 0 is 200
 	answer        reflect.Type // of the JSON body of a success
 	requestHeader []string
 	query         []string

@@ -69,6 +69,7 @@ func (t *Trigger) Validate() error {
 	v.name("options.dependentBatch", t.DependentBatch, MaxNameLen, false)
 	v.name("options.bulkActionId", t.BulkAction, MaxNameLen, false)
 	v.name("batch", t.BatchItem.Batch, MaxNameLen, false)
+	v.failed(t.Failed)
 	v.between("index", t.BatchItem.Index, 0, 1<<20)
 	v.name("trigger function", string(t.TriggerFunction), MaxNameLen, false)
 	v.name("traceparent", t.TraceParent, 512, false)
@@ -187,6 +188,16 @@ func (v *validation) concurrency(names []string) {
 			v.fail("options.concurrency", "each 1 to 122 characters of [a-zA-Z0-9_-]", Malformed)
 		}
 	}
+}
+
+func (v *validation) failed(f *Failure) {
+	if f == nil {
+		return
+	}
+	const most = 64 << 10
+	v.name("failed.message", f.Message, most, false)
+	v.name("failed.name", f.Name, MaxNameLen, false)
+	v.name("failed.stackTrace", f.StackTrace, most, false)
 }
 
 func (v *validation) debounce(d *Debounce) {

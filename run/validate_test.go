@@ -16,7 +16,7 @@ func full() Trigger {
 		Payload: []byte(`{"a":1}`), PayloadType: "application/super+json", PayloadSize: 7,
 		Context: []byte("context"), Metadata: []byte(`{"m":1}`), MetadataType: "application/json",
 		IdempotencyKey: "key", KeyTTL: time.Hour, KeyOptions: KeyOptions{Key: "k", Scope: "run"},
-		RequestKey: "request", BatchItem: BatchItem{Batch: "batch_1", Index: 3}, Failed: &Failure{Message: "m"},
+		RequestKey: "request", BatchItem: BatchItem{Batch: "batch_1", Index: 3}, Failed: &Failure{Message: "m", Name: "n", StackTrace: "s"},
 		DelayUntil: time.Date(2030, 1, 2, 3, 4, 5, 6000, time.UTC), TTL: time.Minute, TTLText: "60s",
 		Tags: []string{"one", "two"}, Queue: "task/task", ConcurrencyKey: "tenant",
 		Concurrency: []string{"c1", "c2"}, Gates: []Gate{{Queue: "g", ConcurrencyKey: "k"}},

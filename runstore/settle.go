@@ -177,7 +177,7 @@ func (it *item) prepare() error {
 		return rejection(&cause{text: "options can not be encoded"})
 	}
 	if failed := it.snapshot.Trigger.Failed; failed != nil && it.ended == "" {
-		it.ended = run.Failed
+		it.ended, it.endedAt = run.Failed, it.snapshot.AcceptedAt
 		if it.failure, err = encodeFailure(failed); err != nil {
 			return rejection(&cause{text: "error can not be encoded"})
 		}
