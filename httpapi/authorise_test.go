@@ -58,6 +58,10 @@ var samples = map[string][2]string{
 	"resetKey":        {"/api/v1/idempotencyKeys/k/reset", `{"taskIdentifier":"send-email"}`},
 	"tokenClaims":     {"/api/v1/auth/jwt/claims", ""},
 	"makeToken":       {"/api/v1/auth/public-tokens", `{"scopes":["read:runs"]}`},
+	"createBatch":     {"/api/v3/batches", `{"runCount":1,"taskIdentifiers":["send-email"]}`},
+	"sendBatchItems":  {"/api/v3/batches/batch_1/items", `{"index":0,"task":"send-email"}`},
+	"retrieveBatch":   {"/api/v2/batches/batch_1", ""},
+	"triggerBatch":    {"/api/v2/tasks/batch", `{"items":[{"task":"send-email"}]}`},
 	"uploadURL":       {"/api/v2/packets/a%2Fb", ""},
 	"uploadURLV1":     {"/api/v1/packets/a%2Fb", ""},
 	"downloadURL":     {"/api/v1/packets/there", ""},
@@ -92,8 +96,12 @@ func TestEveryOperationAsksTheToken(t *testing.T) {
 					r.Trigger.Payload, r.Trigger.PayloadType = []byte("there"), "application/store"
 				}
 			})
-			rec := w.do(request(op.Method, sample[0], credential, sample[1]))
-			return rec.Code, w.engine
+			w.engine.batch.ID, w.engine.batch.Items = "batch_1", 1
+			r := request(op.Method, sample[0], credential, sample[1])
+			if op.ID == "sendBatchItems" {
+				r.Header.Set("Content-Type", "application/x-ndjson")
+			}
+			return w.do(r).Code, w.engine
 		}
 		if code, _ := try(prodKey); code/100 != 2 {
 			t.Errorf("%s: %d for a key", op.ID, code)

@@ -234,11 +234,12 @@ func itemHead(head []byte) (it batchItem, err error) {
 		return it, malformed("body", "must be a JSON object")
 	}
 	for !it.Index.set || !it.Task.set {
-		name, err := d.ReadToken()
-		if err != nil || name.Kind() != jsontext.KindString {
-			return it, unprocessable("body", fmt.Sprintf("at most %d bytes; what is larger must have index and task first", maxBody))
+		token, err := d.ReadToken()
+		if err != nil || token.Kind() != jsontext.KindString {
+			return it, errHead
 		}
-		switch name.String() {
+		name := token.String() // the token is void after the next read
+		switch name {
 		case "index":
 			err = it.Index.UnmarshalJSONFrom(d)
 		case "task":
@@ -246,15 +247,14 @@ func itemHead(head []byte) (it batchItem, err error) {
 		default:
 			err = d.SkipValue()
 		}
-		if err != nil && name.String() == "index" {
-			return it, unprocessable("index", "must be an integer, 0 or more")
-		}
 		if err != nil {
-			return it, unprocessable("body", fmt.Sprintf("at most %d bytes; what is larger must have index and task first", maxBody))
+			return it, errHead
 		}
 	}
 	return it, nil
 }
+
+var errHead = unprocessable("body", fmt.Sprintf("at most %d bytes; what is larger must have index and task first", maxBody))
 
 // flush triggers the group. An item that is to be sent again ends the stream with
 // its error: the client sends all of them again, and what is in is not made twice.

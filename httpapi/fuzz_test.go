@@ -127,6 +127,37 @@ func FuzzTriggerBody(f *testing.F) {
 	})
 }
 
+// Whatever a stream of items holds, each line becomes an item of the batch, is a
+// repeat, or is refused by name; no place is given twice.
+func FuzzBatchItems(f *testing.F) {
+	for _, s := range []string{
+		`{"index":0,"task":"t","payload":"{}"}` + "\n" + `{"index":0,"task":"t"}`, `{"index":1e400}`, "\n\r\n", `{"task":"t","index":1,"options":{"delay":"10m"}}`,
+		`{"index":0,"task":"t","options":{"parentRunId":"run_x"}}`, "[]\n", `{"index":-1,"task":"t"}`, `{"index":0,"task":`, "\xff",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		s := intake{api: &api{Config{Now: func() time.Time { return time.Unix(1, 0) }}}, call: &call{}, seen: make([]bool, 2)}
+		s.origin, s.header.ID = run.Trigger{Organisation: "o", Environment: "e"}, "batch_1"
+		places := map[int]bool{}
+		for n, line := range bytes.Split(raw, []byte{'\n'}) {
+			for _, size := range []int64{int64(len(line)), maxBody + 1} {
+				tr, ok, err := s.item(line, size, n)
+				var invalid *run.InvalidError
+				switch {
+				case err != nil && (!errors.As(err, &invalid) || invalid.Field == "" || invalid.Rule == ""):
+					t.Fatalf("%q: %v", line, err)
+				case err != nil || !ok:
+				case tr.Validate() != nil || places[tr.BatchItem.Index] || tr.BatchItem.Batch != "batch_1" || tr.BatchItem.Index > 1:
+					t.Fatalf("%q: %+v", line, tr)
+				default:
+					places[tr.BatchItem.Index] = true
+				}
+			}
+		}
+	})
+}
+
 func FuzzFinishBody(f *testing.F) {
 	for _, s := range []string{`{"status":"COMPLETED","output":{"a":1}}`, `{"status":"FAILED","error":{"message":"m"}}`, `{"status":1}`, `{"output":"x","outputType":"text/plain"}`} {
 		f.Add([]byte(s))

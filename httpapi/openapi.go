@@ -194,27 +194,11 @@ func (replayBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema 
 }
 
 // TransformSchema implements huma.SchemaTransformer.
-func (batchBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	return withoutNulls(s)
-}
-
-// TransformSchema implements huma.SchemaTransformer.
-func (wholeBatchBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	return withoutNulls(s)
-}
-
-// TransformSchema implements huma.SchemaTransformer.
 func (batchView) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	s = withoutNulls(s)
 	s.Properties["status"].Enum = values([]run.BatchStatus{
 		run.BatchPending, run.BatchProcessing, run.BatchCompleted, run.BatchPartialFailed, run.BatchAborted,
 	})
 	return s
-}
-
-// TransformSchema implements huma.SchemaTransformer.
-func (processingView) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	return withoutNulls(s)
 }
 
 // TransformSchema implements huma.SchemaTransformer.
