@@ -84,7 +84,7 @@ everywhere("a token to trigger batches with", { skip: skip || (await served("/ap
   const client = as(env, await env.client.auth.createBatchTriggerPublicToken("t"));
   const handle = await client.tasks.batchTrigger("t", [{ payload: 1 }, { payload: 2 }]);
   assert.equal(handle.runCount, 2);
-  await rejects(() => client.tasks.batchTrigger("t", [{ payload: 1 }]), 422).catch((e) => assert.equal(e.cause?.status ?? e.status, 422));
+  await assert.rejects(() => client.tasks.batchTrigger("t", [{ payload: 1 }]), (e) => e.name === "BatchTriggerError" && e.cause.status === 422);
 });
 
 test("withPublicToken and withTriggerPublicToken", { skip }, async () => {
