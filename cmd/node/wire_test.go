@@ -375,9 +375,12 @@ func (r *replay) compareHeaders(want map[string]string, got http.Header) {
 
 func flagsOf(flags []string, _ string) []string { return flags }
 
+// raw are the lines as they were sent, without the recording's indents.
 func raw(lines []json.RawMessage) (out [][]byte) {
 	for _, line := range lines {
-		out = append(out, line)
+		var b bytes.Buffer
+		_ = json.Compact(&b, line) // the recording was valid
+		out = append(out, b.Bytes())
 	}
 	return out
 }
