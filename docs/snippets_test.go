@@ -16,7 +16,7 @@ import (
 
 // The Go code that the pages show, so that it compiles. It is not run here; the
 // tests of the engine are about what it does.
-var _ = []any{open, trigger, branch, others, works, closes, overHTTP}
+var _ = []any{open, trigger, triggerMany, branch, others, works, closes, overHTTP}
 
 func open(ctx context.Context) error {
 	engine, err := mollifier.New(ctx, mollifier.Config{
@@ -41,6 +41,24 @@ func trigger(ctx context.Context, engine *mollifier.Engine, payload []byte) (run
 		KeyTTL:         24 * time.Hour,
 	})
 	return branch(result, err, func(_ time.Duration, err error) error { return err })
+}
+
+func triggerMany(ctx context.Context, engine *mollifier.Engine, triggers []run.Trigger) error {
+	verdicts, err := engine.TriggerBatch(ctx, "batch_42", triggers) // up to 1,000
+	if err != nil {
+		return err // with verdicts: Postgres failed in between; without: nothing was triggered. Repeat it
+	}
+	for i, v := range verdicts {
+		if v.Err != nil && !v.Kept {
+			slog.Warn("to be sent again", "item", i, "error", v.Err)
+		}
+	}
+	batch, err := engine.Batch(ctx, "prod", "batch_42")
+	if err != nil {
+		return err
+	}
+	slog.Info("batch", "status", batch.Status(), "places", len(batch.Places))
+	return nil
 }
 
 func branch(result run.Result, err error, retryAfter func(time.Duration, error) error) (run.ID, error) {
