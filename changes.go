@@ -124,16 +124,40 @@ func (e *Engine) Reset(ctx context.Context, organisation, environment, task, ide
 		return run.ID{}, err
 	}
 	if enrolled {
-		buffered, err := e.claims.Reset(ctx, partition, hash, cut)
-		if err != nil {
+		if cleared, err = e.lift(ctx, environment, partition, hash, cut, cleared); err != nil {
 			return run.ID{}, err
-		}
-		if cleared.IsZero() {
-			cleared = buffered
 		}
 	}
 	if cleared.IsZero() {
 		return run.ID{}, run.ErrNotFound
 	}
 	return cleared, nil
+}
+
+// lift is the last step of a reset: it ends what Redis still knows of the key
+// from before the cut, and answers the run that lost it, whichever store knew.
+func (e *Engine) lift(
+	ctx context.Context, environment string, partition int, hash run.Hash, cut run.Instant, cleared run.ID,
+) (run.ID, error) {
+	found, err := e.claims.Reset(ctx, partition, hash, cut)
+	switch {
+	case err != nil:
+		return run.ID{}, err
+	case !cleared.IsZero():
+		return cleared, nil
+	case found.Run.IsZero() || !found.Published:
+		return found.Run, nil
+	}
+	// It may have been drained since Postgres was asked: then its interval was
+	// written to end at this cut. One that had ended before ends elsewhere.
+	ctx, cancel := e.inTime(ctx)
+	defer cancel()
+	rows, err := e.runs.Runs(ctx, environment, []run.ID{found.Run})
+	if err != nil {
+		return run.ID{}, err
+	}
+	if row, ok := rows[found.Run]; ok && run.InstantOf(row.KeyUntil) == cut && !row.Status.ClearsKey() {
+		return found.Run, nil
+	}
+	return run.ID{}, nil
 }

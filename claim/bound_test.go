@@ -119,8 +119,8 @@ func TestResetBound(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := c.cleared && i == 0; want != (cleared == id) || !want && !cleared.IsZero() {
-				t.Errorf("%s: reset %d cleared %q", name, i, cleared)
+			if want := c.cleared && i == 0; want != (cleared == Cleared{Run: id}) || !want && cleared != (Cleared{}) {
+				t.Errorf("%s: reset %d cleared %+v", name, i, cleared)
 			}
 			want := c.after
 			if want == "" {

@@ -85,8 +85,8 @@ func TestCluster(t *testing.T) {
 		b.put(k, bound(id, cut-hour, cut+hour))
 		b.buffer(k, id, "q", cut+hour)
 		b.want(k.op(Claim, mine), Bound)
-		if cleared, err := b.Reset(t.Context(), op.Partition, op.Hash, cut); err != nil || cleared != id {
-			t.Fatalf("reset %d: %q %v", i, cleared, err)
+		if cleared, err := b.Reset(t.Context(), op.Partition, op.Hash, cut); err != nil || cleared != (Cleared{Run: id}) {
+			t.Fatalf("reset %d: %+v %v", i, cleared, err)
 		}
 	}
 	// The server does check: keys of two slots in one call are refused.

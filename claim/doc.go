@@ -129,6 +129,13 @@
 // succeeds, for it was accepted after the cut; publishing one that it merely
 // found ([Op.Found]) deletes the claim instead and answers [Lost].
 //
+// Whom a reset has cleared, Postgres says if the run was there when the reset came
+// there, and the record if it is bound. Between the two the run may have been drained:
+// behind the tombstone its row is written with an interval that ends at the cut, and
+// its ack makes the record resolved. A resolved record looks the same when its run
+// ended before the reset, so it only names the candidate ([Cleared]), whose row tells.
+// The record becomes the floor in the same step, so one reset has the candidate.
+//
 // Postgres may tell the owner of a claim from before the cut that it is stale,
 // before the reset has come to Redis, or although it never will (it failed, and is
 // to be repeated). The owner then claims with [Op.Floor], the cut: its own claim is

@@ -24,29 +24,38 @@ func (s *Store) Clock(ctx context.Context, partition int, hash run.Hash) (run.In
 	return 0, errUnreadable
 }
 
+// Cleared is the run that a record named when a reset ended it.
+type Cleared struct {
+	Run run.ID // zero: none that could have held the key until now
+	// Published: the run has its row, and Postgres knows whether the reset ended
+	// its interval or something before it had. Else it is buffered, and held the
+	// key until now.
+	Published bool
+}
+
 // Reset ends what was accepted for the key before cut: a resolved record, a
 // binding or a pending claim gives way to the floor cut, and waiters of the
 // claim are announced. What was accepted at cut or later stays; a claim that
 // stays is marked, so that its owner can not publish a run that it merely found.
 //
 // A buffered run that was accepted before cut remains what it is, but in its
-// entry, too, the interval of its key now ends at cut. If it held the key until
-// now, its id is returned; else the zero ID. A repeated Reset changes nothing
-// more and returns the zero ID. Errors are those of [Reply.Err].
-func (s *Store) Reset(ctx context.Context, partition int, hash run.Hash, cut run.Instant) (run.ID, error) {
+// entry, too, the interval of its key now ends at cut. The run that the record
+// named is returned if its interval was not over by then. A repeated Reset
+// changes nothing more and returns none. Errors are those of [Reply.Err].
+func (s *Store) Reset(ctx context.Context, partition int, hash run.Hash, cut run.Instant) (Cleared, error) {
 	if cut <= 0 || cut > redisdb.MaxInstant {
-		return run.ID{}, fmt.Errorf("claim: reset with cut %d outside (0, %d]", cut, redisdb.MaxInstant)
+		return Cleared{}, fmt.Errorf("claim: reset with cut %d outside (0, %d]", cut, redisdb.MaxInstant)
 	}
 	answer, err := s.one(ctx, resetScript, partition, hash, int64(cut), life.Milliseconds(), s.names.Wake())
 	if err != nil || answer == "d" {
-		return run.ID{}, err
+		return Cleared{}, err
 	}
-	if answer[:min(1, len(answer))] == "d" {
+	if kind := answer[:min(1, len(answer))]; kind == "d" || kind == "m" {
 		if id, err := run.ParseID(answer[1:]); err == nil {
-			return id, nil
+			return Cleared{Run: id, Published: kind == "m"}, nil
 		}
 	}
-	return run.ID{}, errUnreadable
+	return Cleared{}, errUnreadable
 }
 
 // one calls a script on one key.

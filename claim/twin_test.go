@@ -87,7 +87,7 @@ func (w *twin) do(op Op, accepted run.Instant) (state State, announced bool) {
 	return Lost, false
 }
 
-func (w *twin) reset(cut run.Instant) (announced bool, cleared run.ID) {
+func (w *twin) reset(cut run.Instant) (announced bool, cleared Cleared) {
 	switch {
 	case w.state == 'p' && w.acc >= cut:
 		if !strings.Contains(w.flags, "c") {
@@ -99,7 +99,10 @@ func (w *twin) reset(cut run.Instant) (announced bool, cleared run.ID) {
 	}
 	announced = w.state == 'p' && strings.Contains(w.flags, "w")
 	if w.state == 'b' && w.entry != 0 && !w.over {
-		cleared = w.run
+		cleared.Run = w.run
+	}
+	if w.state == 'r' && !w.over {
+		cleared = Cleared{Run: w.run, Published: true}
 	}
 	*w = twin{state: 'f', acc: cut}
 	return announced, cleared
@@ -249,7 +252,7 @@ func TestTwin(t *testing.T) {
 				}
 				announced, want := twins[i].reset(cut)
 				if cleared != want {
-					rt.Fatalf("reset cleared %q, want %q", cleared, want)
+					rt.Fatalf("reset cleared %+v, want %+v", cleared, want)
 				}
 				if announced {
 					woken = append(woken, keys[i].hash.String())

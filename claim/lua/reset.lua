@@ -6,6 +6,7 @@
 -- ARGV[3]   channel for announcements: the last 43 characters of the key
 -- Returns one element:
 --   'd'   done; the id of a run follows if it is buffered and held the key until now
+--   'm'   done; the id follows of a run that was published, and may have held the key until now
 --   '?'   a record that this script does not know; untouched
 -- A buffered run keeps its key, but its interval ends at cut, in its entry too.
 -- A pending claim accepted at or after cut is flagged c: its owner may have
@@ -17,7 +18,7 @@ local match = string.match
 local cut = tonumber(ARGV[1])
 local record = redis.call('GET', KEYS[1])
 local wake
-local cleared = ''
+local done = 'd'
 
 if record then
   local acc, flags = match(record, '^1|p|[^|]+|(%d+)|%d+|([wc-]+)$')
@@ -32,20 +33,21 @@ if record then
     wake = string.find(flags, 'w', 1, true)
   else
     local stays = match(record, '^1|f|(%d+)$')
+    local published, id, ends, tag
     if not stays then
-      stays = match(record, '^1|r|[^|]+|(%d+)|%d+|')
+      published, stays, ends = match(record, '^1|r|([^|]+)|(%d+)|(%d+)|')
     end
-    local id, ends, tag
     if not stays then
       id, stays, ends, tag = match(record, '^1|b|([^|]+)|(%d+)|(%d+)|[^|]+|[^|]+|([%w_-]+)$')
     end
     if not stays then return { '?' } end
     if tonumber(stays) >= cut then return { 'd' } end
+    if published and tonumber(ends) > now then done = 'm' .. published end
     if id then
       local entry = string.sub(KEYS[1], 1, -46) .. 'e:' .. tag .. ':' .. id
       local till = redis.call('HGET', entry, 'until')
       if till and tonumber(till) > cut then redis.call('HSET', entry, 'until', ARGV[1]) end
-      if till and tonumber(ends) > now then cleared = id end
+      if till and tonumber(ends) > now then done = 'd' .. id end
     end
   end
 end
@@ -56,4 +58,4 @@ if cut > now then -- kept as much longer as it lies ahead of TIME, an hour at mo
 end
 redis.call('SET', KEYS[1], '1|f|' .. ARGV[1], 'PX', life)
 if wake then redis.call('PUBLISH', ARGV[3], string.sub(KEYS[1], -43)) end
-return { 'd' .. cleared }
+return { done }
