@@ -51,7 +51,7 @@ const fullRetryAfter = 5 * time.Second
 // admitted answers the runs of a batch that the buffer has no room for, and
 // returns the others.
 func (s *Shards) admitted(batch []posted) []posted {
-	kept := batch[:0:0]
+	kept := batch[:0] // in its own memory: what is refused is copied before it is written over
 	var refused []posted
 	var out []reply
 	for i := range batch {

@@ -17,7 +17,10 @@ import (
 type (
 	leave   struct{ call *call }
 	calls   []*call
-	replies []reply
+	replies struct {
+		all []reply
+		of  []uint16 // whose each is
+	}
 	wake    struct{ hash run.Hash }
 	wakeAll struct{}
 	tick    struct{}
@@ -74,10 +77,12 @@ func (a shardActor) Receive(c actor.Context) {
 		for _, c := range m {
 			a.arriveUnlessRefusing(c)
 		}
-	case replies:
+	case *replies:
 		now := time.Now()
-		for i := range m {
-			a.apply(now, &m[i])
+		for i, of := range m.of {
+			if int(of) == a.index {
+				a.apply(now, &m.all[i])
+			}
 		}
 	case leave:
 		a.guard(shard.Ref{}, func() { a.table.Leave(m.call) })

@@ -105,14 +105,14 @@ func Start(cfg Config, stores Stores) (*Shards, error) {
 		landed: landings{news: make(chan struct{}, 1)},
 	}
 	ops := limits{items: claimItems, bytes: settleBytes, slots: claimSlots}
-	s.claims = newWriter(ops, func(posted) int { return 256 }, s.flushClaims)
+	s.claims = newWriter(ops, func(*posted) int { return 256 }, s.flushClaims)
 	s.settles = newWriter(limits{settleItems, settleBytes, cfg.SettleSlots},
-		func(p posted) int { return p.request.Snapshot.Trigger.Size() }, s.flushSettles)
-	s.checks = newWriter(limits{checkItems, settleBytes, checkSlots}, func(posted) int { return 256 }, s.flushChecks)
+		func(p *posted) int { return p.request.Snapshot.Trigger.Size() }, s.flushSettles)
+	s.checks = newWriter(limits{checkItems, settleBytes, checkSlots}, func(*posted) int { return 256 }, s.flushChecks)
 
-	s.looks = newWriter(limits{lookItems, settleBytes, lookSlots}, func(posted) int { return 256 }, s.flushLooks)
+	s.looks = newWriter(limits{lookItems, settleBytes, lookSlots}, func(*posted) int { return 256 }, s.flushLooks)
 	s.accepts = newWriter(limits{acceptItems, acceptBytes, acceptSlots},
-		func(p posted) int { return p.request.Snapshot.Trigger.Size() }, s.flushAccepts)
+		func(p *posted) int { return p.request.Snapshot.Trigger.Size() }, s.flushAccepts)
 
 	// Proto.Actor's own log speaks of its insides; a shard's troubles are logged where they happen.
 	s.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {

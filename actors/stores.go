@@ -215,16 +215,18 @@ func (s *Shards) bounded(d time.Duration, call func(context.Context)) (err error
 	return nil
 }
 
-// deliver sends each shard its part of a batch's replies, as one message.
+// deliver sends a batch's replies to its shards, as one message that each shard
+// takes its own from.
 func (s *Shards) deliver(batch []posted, out []reply) {
-	byShard := make([]replies, len(s.cells))
+	m := &replies{all: out, of: make([]uint16, len(batch))}
+	var concerned [run.MaxPartitions]bool // there are no more shards than partitions
 	for i := range batch {
-		at := batch[i].shard
-		byShard[at] = append(byShard[at], out[i])
+		m.of[i] = uint16(batch[i].shard)
+		concerned[batch[i].shard] = true
 	}
-	for at, part := range byShard {
-		if part != nil {
-			s.send(at, part)
+	for at := range s.cells {
+		if concerned[at] {
+			s.send(at, m)
 		}
 	}
 }

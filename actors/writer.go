@@ -11,19 +11,21 @@ type limits struct {
 
 // writer group-commits: posts gather while its slots are busy, and each slot
 // that comes free takes what has gathered. flush is called with one batch at a
-// time per slot and must see to the reply of every item.
+// time per slot, must see to the reply of every item, and must not keep the batch:
+// its memory is the next one's.
 type writer[T any] struct {
 	limits
-	size  func(T) int
+	size  func(*T) int
 	flush func([]T)
 
 	mu    sync.Mutex
 	queue []T
+	spare [][]T // memory of batches, at most one a slot
 	busy  int
 	idle  *sync.Cond
 }
 
-func newWriter[T any](l limits, size func(T) int, flush func([]T)) *writer[T] {
+func newWriter[T any](l limits, size func(*T) int, flush func([]T)) *writer[T] {
 	w := &writer[T]{limits: l, size: size, flush: flush}
 	w.idle = sync.NewCond(&w.mu)
 	return w
@@ -44,37 +46,49 @@ func (w *writer[T]) post(item T) {
 }
 
 func (w *writer[T]) flushLoop() {
+	var batch []T
 	for {
-		batch := w.next()
-		if batch == nil {
+		clear(batch) // what it held must not live as long as its memory
+		if batch = w.next(batch); batch == nil {
 			return
 		}
 		w.flush(batch)
 	}
 }
 
-// next returns the next batch, or nil after giving up the slot.
-func (w *writer[T]) next() []T {
+// next returns the next batch, or nil after giving up the slot. done is the
+// memory of the batch before, or nil.
+func (w *writer[T]) next(done []T) []T {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.queue) == 0 {
-		w.queue = nil
+		if done != nil {
+			w.spare = append(w.spare, done[:0])
+		}
+		if cap(w.queue) > 4*w.items {
+			w.queue = nil // what an overload has left
+		}
 		w.busy--
 		if w.busy == 0 {
 			w.idle.Broadcast()
 		}
 		return nil
 	}
+	if last := len(w.spare) - 1; done == nil && last >= 0 {
+		done, w.spare = w.spare[last], w.spare[:last]
+	}
 	n, bytes := 0, 0
 	for n < len(w.queue) && n < w.items {
-		bytes += w.size(w.queue[n])
+		bytes += w.size(&w.queue[n])
 		if n > 0 && bytes > w.limits.bytes {
 			break
 		}
 		n++
 	}
-	batch := w.queue[:n:n]
-	w.queue = w.queue[n:]
+	batch := append(done[:0], w.queue[:n]...)
+	rest := copy(w.queue, w.queue[n:])
+	clear(w.queue[rest:])
+	w.queue = w.queue[:rest]
 	return batch
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -114,7 +116,7 @@ func (s *Store) Accept(ctx context.Context, runs []Acceptance) []Accepted {
 		}
 		p := filling[group]
 		if p == nil || !p.takes(a, len(it.body)) {
-			p = &pack{store: s, slots: map[slotKey]int{}, partitions: map[int]int{}, seen: map[string]struct{}{}}
+			p = s.newPack(min(len(runs)-i, maxItems))
 			packs, filling[group] = append(packs, p), p
 		}
 		p.add(i, a, it)
@@ -150,7 +152,7 @@ func (s *Store) acceptItem(a *Acceptance) (acceptItem, error) {
 	if a.Snapshot == nil || a.Snapshot.ID.IsZero() {
 		return acceptItem{}, errors.New("buffer: accept without a run")
 	}
-	snap := *a.Snapshot
+	snap := a.Snapshot
 	partition, ok := s.partition(snap.ID)
 	if !ok {
 		return acceptItem{}, fmt.Errorf("buffer: accept of run %s, which names no partition of this deployment", snap.ID)
@@ -163,8 +165,7 @@ func (s *Store) acceptItem(a *Acceptance) (acceptItem, error) {
 			return acceptItem{}, fmt.Errorf("buffer: accept with instant %d outside [0, %d]", at, redisdb.MaxInstant)
 		}
 	}
-	snap.AcceptedAt, snap.KeyUntil = 0, 0 // the script's to say: they are fields of the entry
-	body, err := snap.Append(nil)
+	body, err := snap.AppendUndated(nil) // when it was accepted is the script's to say
 	if err != nil {
 		return acceptItem{}, err
 	}
@@ -184,7 +185,9 @@ type pack struct {
 	store      *Store
 	partitions map[int]int // number of each
 	slots      map[slotKey]int
-	seen       map[string]struct{}
+	tenants    map[string][]byte // by tag
+	ids        map[string]struct{}
+	keys       map[run.Hash]struct{}
 	items      []int
 	bytes      int
 
@@ -192,11 +195,24 @@ type pack struct {
 	slotArgs, runArgs                []any
 }
 
+// argsOfRun is how many arguments the script takes for each run.
+const argsOfRun = 18
+
+// newPack makes room for n runs.
+func (s *Store) newPack(n int) *pack {
+	return &pack{
+		store: s, slots: map[slotKey]int{}, partitions: map[int]int{},
+		tenants: map[string][]byte{}, items: make([]int, 0, n),
+		ids: make(map[string]struct{}, n), keys: make(map[run.Hash]struct{}, n),
+		runKeys: make([]string, 0, 2*n), runArgs: make([]any, 0, argsOfRun*n),
+	}
+}
+
 // takes reports whether one more fits: the script reads all runs and keys before
 // it writes any, so none may be in it twice.
 func (p *pack) takes(a *Acceptance, bytes int) bool {
-	_, id := p.seen[a.Snapshot.ID.String()]
-	_, key := p.seen[a.Snapshot.Hash.String()]
+	_, id := p.ids[a.Snapshot.ID.String()]
+	_, key := p.keys[a.Snapshot.Hash]
 	return !id && (!key || a.Snapshot.Key.IsZero()) && len(p.items) < maxItems && p.bytes+bytes <= maxPackBytes
 }
 
@@ -213,20 +229,20 @@ func (p *pack) add(i int, a *Acceptance, it acceptItem) {
 		slot = len(p.slots) + 1
 		p.slots[slotKey{it.partition, it.tag}] = slot
 		p.slotKeys = append(p.slotKeys, names.Queue(it.partition, it.tag), names.Index(it.partition, it.tag))
-		p.slotArgs = append(p.slotArgs, group, it.tag, encodeTenant(snap.Trigger.Organisation, snap.Trigger.Environment))
+		p.slotArgs = append(p.slotArgs, group, it.tag, p.tenant(it.tag, &snap.Trigger))
 	}
 	p.items = append(p.items, i)
 	p.bytes += len(it.body)
-	p.seen[snap.ID.String()] = struct{}{}
+	p.ids[snap.ID.String()] = struct{}{}
 	entry := names.Entry(it.partition, it.tag, snap.ID)
 	hash, record, ttl := "", entry, int64(0)
 	if !snap.Key.IsZero() {
 		hash, record, ttl = snap.Hash.String(), names.Record(it.partition, snap.Hash), snap.Trigger.IdentityTTL().Microseconds()
-		p.seen[hash] = struct{}{}
+		p.keys[snap.Hash] = struct{}{}
 	}
 	since := ""
 	if a.Since > 0 && a.Epoch != "" {
-		since = fmt.Sprint(int64(a.Since))
+		since = strconv.FormatInt(int64(a.Since), 10)
 	}
 	p.runKeys = append(p.runKeys, entry, record)
 	p.runArgs = append(p.runArgs,
@@ -244,6 +260,17 @@ func (a *Acceptance) begins() Status {
 	return Queued
 }
 
+// tenant encodes what a tag stands for, once a pack: an environment is in many
+// partitions.
+func (p *pack) tenant(tag string, t *run.Trigger) []byte {
+	text, ok := p.tenants[tag]
+	if !ok {
+		text = encodeTenant(t.Organisation, t.Environment)
+		p.tenants[tag] = text
+	}
+	return text
+}
+
 func flag(b bool) string {
 	if b {
 		return "1"
@@ -253,12 +280,12 @@ func flag(b bool) string {
 
 func (p *pack) call() redisdb.Call {
 	cfg := p.store.cfg
-	keys := append(append(p.partitionKeys, p.slotKeys...), p.runKeys...)
+	keys := slices.Concat(p.partitionKeys, p.slotKeys, p.runKeys)
 	args := []any{
 		cfg.Fence.Microseconds(), cfg.MaxEntries, cfg.MaxBytes, life.Milliseconds(), p.store.names.Wake(),
 		len(p.partitions), len(p.slots),
 	}
-	return redisdb.Call{Script: acceptScript, Keys: keys, Args: append(append(args, p.slotArgs...), p.runArgs...)}
+	return redisdb.Call{Script: acceptScript, Keys: keys, Args: slices.Concat(args, p.slotArgs, p.runArgs)}
 }
 
 // tenant is what the tag of an environment stands for.

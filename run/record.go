@@ -9,6 +9,9 @@ import (
 // length-prefixed parts. A part's length is shifted by one, so that nil (0) and
 // empty (1) stay apart.
 
+// recordOverhead is the most bytes that a record of so many parts has besides them.
+func recordOverhead(parts int) int { return 1 + parts*binary.MaxVarintLen64 }
+
 // appendRecord appends a record.
 func appendRecord(b []byte, version byte, parts ...[]byte) []byte {
 	b = append(b, version)

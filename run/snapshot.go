@@ -3,6 +3,7 @@ package run
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -65,13 +66,26 @@ const snapshotVersion = 1
 // (0) and empty (1) stay apart; the customer's bytes are never re-encoded. A snapshot
 // without an id is refused ([ErrBadID]): it could not be read again.
 func (s *Snapshot) Append(b []byte) ([]byte, error) {
+	return s.append(b, headerOf(s))
+}
+
+// AppendUndated is [Snapshot.Append] of a snapshot that was not accepted yet:
+// AcceptedAt and KeyUntil are left out.
+func (s *Snapshot) AppendUndated(b []byte) ([]byte, error) {
+	h := headerOf(s)
+	h.AcceptedAt, h.KeyUntil = 0, 0
+	return s.append(b, h)
+}
+
+func (s *Snapshot) append(b []byte, h header) ([]byte, error) {
 	if s.ID.IsZero() {
 		return nil, fmt.Errorf("run: encode snapshot: %w", ErrBadID)
 	}
-	head, err := json.Marshal(headerOf(s))
+	head, err := json.Marshal(&h)
 	if err != nil {
 		return nil, fmt.Errorf("run: encode snapshot %s: %w", s.ID, err)
 	}
+	b = slices.Grow(b, len(head)+len(s.Trigger.Payload)+len(s.Trigger.Metadata)+len(s.Trigger.Context)+recordOverhead(4))
 	return appendRecord(b, snapshotVersion, head, s.Trigger.Payload, s.Trigger.Metadata, s.Trigger.Context), nil
 }
 
