@@ -1,19 +1,101 @@
 package runstore
 
-import "testing"
+import (
+	"slices"
+	"strings"
+	"testing"
 
-// No connection keeps a plan that was made while the tables were empty.
+	"github.com/jackc/pgx/v5"
+
+	"github.com/e0ff5a15/mollifier/run"
+)
+
+// No connection keeps a plan that was made while the tables were empty, but that
+// of the insert.
 func TestPlansAreMadeAnew(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	var hot, cold string
-	if err := s.hot.QueryRow(t.Context(), "show plan_cache_mode").Scan(&hot); err != nil {
-		t.Fatal(err)
-	}
+	var cold string
 	if err := s.cold.QueryRow(t.Context(), "show plan_cache_mode").Scan(&cold); err != nil {
 		t.Fatal(err)
 	}
-	if hot != "force_custom_plan" || cold != hot {
-		t.Errorf("plan_cache_mode is %s and %s", hot, cold)
+	if cold != planAnew {
+		t.Errorf("the cold pool's plan_cache_mode is %s", cold)
+	}
+	keyed := snapshot(run.Trigger{IdempotencyKey: "k"})
+	s.want(Created, keyed)
+	s.want(Held, snapshot(run.Trigger{IdempotencyKey: "k"}))
+	if c := s.Check(t.Context(), []Check{{keyed.Trigger.Environment, keyed.Hash, keyed.ID}}); !c[0].Holds {
+		t.Fatalf("%+v", c)
+	}
+	for _, conn := range s.hot.AcquireAllIdle(t.Context()) {
+		rows, err := conn.Query(t.Context(), "select statement from pg_prepared_statements where name <> ''")
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept = slices.DeleteFunc(kept, func(sql string) bool { return sql == insertSQL })
+		if len(kept) > 0 {
+			t.Errorf("the hot pool keeps %q", kept)
+		}
+		conn.Release()
+	}
+}
+
+// The plan of the insert that is made while all tables are empty, and kept, probes
+// one index entry for each row.
+func TestTheKeptPlanIsTheRightOne(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	it := item{snapshot: snapshot(run.Trigger{IdempotencyKey: "k"}), options: "{}"}
+	var c columns
+	c.add(&it, 0)
+	rows, err := s.hot.Query(t.Context(), "explain "+insertSQL, c.args()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := strings.Join(lines, "\n")
+	for _, wrong := range []string{"Seq Scan", "Hash Join", "Merge Join", "Bitmap"} {
+		if strings.Contains(plan, wrong) {
+			t.Errorf("%s in\n%s", wrong, plan)
+		}
+	}
+	for _, probe := range []string{"id = b.batch_id", "id = t.parent_id"} {
+		if !strings.Contains(plan, probe) {
+			t.Errorf("no index is probed by %s in\n%s", probe, plan)
+		}
+	}
+	if strings.Contains(plan, "Index Cond: (env_id = ") && !strings.Contains(plan, ") AND (id = ") {
+		t.Errorf("an index is read for a whole environment:\n%s", plan)
+	}
+}
+
+// Behind a pooler that has no named statements, there are none.
+func TestNamedStatementsCanBeForbidden(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	config := s.hot.Config().ConnString()
+	joint := "?"
+	if strings.Contains(config, "?") {
+		joint = "&"
+	}
+	other := openStore(t, config+joint+"default_query_exec_mode=cache_describe")
+	other.want(Created, snapshot(run.Trigger{}))
+	for _, conn := range other.hot.AcquireAllIdle(t.Context()) {
+		var n int
+		if err := conn.QueryRow(t.Context(), "select count(*) from pg_prepared_statements where name <> ''").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		if n > 0 {
+			t.Errorf("%d named statements", n)
+		}
+		conn.Release()
 	}
 }

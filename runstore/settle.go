@@ -262,11 +262,12 @@ func (b birth) holder(s *run.Snapshot) Holder {
 
 // querier is a connection or a transaction.
 type querier interface {
+	Conn() *pgx.Conn
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
 func insertRows(ctx context.Context, q querier, c *columns) (map[string]birth, error) {
-	rows, err := q.Query(ctx, insertSQL, c.args()...)
+	rows, err := q.Query(ctx, insertSQL, append([]any{keptPlan(q)}, c.args()...)...)
 	if err != nil {
 		return nil, err
 	}

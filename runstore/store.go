@@ -123,10 +123,10 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	reserve := max(1, c.MaxConns*3/8)
 	s := &Store{attempt: 2*c.StatementTimeout + time.Second, observe: c.Observe}
 	var err error
-	if s.hot, err = openPool(ctx, c, c.MaxConns-reserve); err != nil {
+	if s.hot, err = openPool(ctx, c, c.MaxConns-reserve, hotPlans); err != nil {
 		return nil, err
 	}
-	if s.cold, err = openPool(ctx, c, reserve); err != nil {
+	if s.cold, err = openPool(ctx, c, reserve, coldPlans); err != nil {
 		s.hot.Close()
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func (s *Store) Breaker() BreakerState {
 	return s.breaker.state()
 }
 
-func openPool(ctx context.Context, c Config, conns int) (*pgxpool.Pool, error) {
+func openPool(ctx context.Context, c Config, conns int, plans func(*pgx.ConnConfig)) (*pgxpool.Pool, error) {
 	p, err := pgxpool.ParseConfig(c.URL)
 	if err != nil {
 		return nil, errors.New("runstore: Config.URL must be a postgres:// URL") // the parser's error repeats the address
@@ -168,16 +168,13 @@ func openPool(ctx context.Context, c Config, conns int) (*pgxpool.Pool, error) {
 	p.ConnConfig.RuntimeParams["statement_timeout"] = milliseconds(c.StatementTimeout)
 	p.ConnConfig.RuntimeParams["lock_timeout"] = milliseconds(c.StatementTimeout / 2)
 	p.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = milliseconds(2 * c.StatementTimeout)
-	// A prepared statement may keep a plan that was made while the tables were
-	// empty, when every index cost the same: by the wrong one it then reads all
-	// runs of an environment for each key, for as long as the connection lives,
-	// and a new deployment grows slower with each run. Planning anew costs a
-	// batch little.
-	p.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_custom_plan"
+	named := p.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement
+	plans(p.ConnConfig)
 	if p.ConnConfig.ValidateConnect == nil {
 		p.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
 	p.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		conn.PgConn().CustomData()[mayKeep] = named
 		_, err := conn.Exec(ctx, durableSQL)
 		return err
 	}

@@ -70,7 +70,8 @@ returning env_id, id, accepted_at, key_until, status, batch_id, batch_index
 insert into batch_items (env_id, batch_id, item_index, run_id)
 select b.env_id, b.batch_id, b.batch_index, b.id
 from born as b
-join batches as h on h.env_id = b.env_id and h.id = b.batch_id
+-- limit, here too: a join could read all batches by a plan that was made when there were none
+cross join lateral (select from batches as h where h.env_id = b.env_id and h.id = b.batch_id limit 1) as header
 order by b.env_id, b.batch_id, b.batch_index
 on conflict do nothing
 )
