@@ -1,9 +1,12 @@
 package actors
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"runtime/pprof"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -57,10 +60,15 @@ type reply struct {
 type cell struct {
 	index    int
 	shards   *Shards
+	label    context.Context // the shard's, in profiles
 	table    *shard.Table[*call]
 	timed    atomic.Bool // the table wants ticks
 	draining chan<- struct{}
 	refusing error // after failAll: whoever still arrives is refused
+}
+
+func shardLabel(index int) context.Context {
+	return pprof.WithLabels(context.Background(), pprof.Labels("shard", strconv.Itoa(index)))
 }
 
 // shardActor is the actor around a cell.
@@ -70,6 +78,8 @@ var _ actor.Actor = shardActor{}
 
 // Receive moves flights on. It never blocks and never panics.
 func (a shardActor) Receive(c actor.Context) {
+	// The goroutine is the mailbox's own, for as long as it has messages.
+	pprof.SetGoroutineLabels(a.label)
 	switch m := c.Message().(type) {
 	case *call:
 		a.arriveUnlessRefusing(m)

@@ -105,13 +105,13 @@ func Start(cfg Config, stores Stores) (*Shards, error) {
 		landed: landings{news: make(chan struct{}, 1)},
 	}
 	ops := limits{items: claimItems, bytes: settleBytes, slots: claimSlots}
-	s.claims = newWriter(ops, func(*posted) int { return 256 }, s.flushClaims)
-	s.settles = newWriter(limits{settleItems, settleBytes, cfg.SettleSlots},
+	s.claims = newWriter("claims", ops, func(*posted) int { return 256 }, s.flushClaims)
+	s.settles = newWriter("settles", limits{settleItems, settleBytes, cfg.SettleSlots},
 		func(p *posted) int { return p.request.Snapshot.Trigger.Size() }, s.flushSettles)
-	s.checks = newWriter(limits{checkItems, settleBytes, checkSlots}, func(*posted) int { return 256 }, s.flushChecks)
+	s.checks = newWriter("checks", limits{checkItems, settleBytes, checkSlots}, func(*posted) int { return 256 }, s.flushChecks)
 
-	s.looks = newWriter(limits{lookItems, settleBytes, lookSlots}, func(*posted) int { return 256 }, s.flushLooks)
-	s.accepts = newWriter(limits{acceptItems, acceptBytes, acceptSlots},
+	s.looks = newWriter("looks", limits{lookItems, settleBytes, lookSlots}, func(*posted) int { return 256 }, s.flushLooks)
+	s.accepts = newWriter("accepts", limits{acceptItems, acceptBytes, acceptSlots},
 		func(p *posted) int { return p.request.Snapshot.Trigger.Size() }, s.flushAccepts)
 
 	// Proto.Actor's own log speaks of its insides; a shard's troubles are logged where they happen.
@@ -119,7 +119,7 @@ func Start(cfg Config, stores Stores) (*Shards, error) {
 		return slog.New(slog.DiscardHandler)
 	}))
 	for i := range cfg.Shards {
-		c := &cell{index: i, shards: s, table: shard.NewTable[*call](shard.Config{
+		c := &cell{index: i, shards: s, label: shardLabel(i), table: shard.NewTable[*call](shard.Config{
 			ClaimTTL: cfg.ClaimTTL, WaitBudget: cfg.WaitBudget, Poll: pollEvery,
 			NewToken: newToken,
 			NewID:    func(partition int) run.ID { return run.MintID(time.Now(), partition) },

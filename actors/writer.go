@@ -1,6 +1,11 @@
 package actors
 
-import "sync"
+import (
+	"context"
+	"runtime/pprof"
+	"runtime/trace"
+	"sync"
+)
 
 // limits bound the batches of a writer.
 type limits struct {
@@ -15,6 +20,8 @@ type limits struct {
 // its memory is the next one's.
 type writer[T any] struct {
 	limits
+	name  string          // in profiles and traces
+	label context.Context // the name as a label
 	size  func(*T) int
 	flush func([]T)
 
@@ -25,8 +32,9 @@ type writer[T any] struct {
 	idle  *sync.Cond
 }
 
-func newWriter[T any](l limits, size func(*T) int, flush func([]T)) *writer[T] {
-	w := &writer[T]{limits: l, size: size, flush: flush}
+func newWriter[T any](name string, l limits, size func(*T) int, flush func([]T)) *writer[T] {
+	w := &writer[T]{limits: l, name: name, size: size, flush: flush}
+	w.label = pprof.WithLabels(context.Background(), pprof.Labels("writer", name))
 	w.idle = sync.NewCond(&w.mu)
 	return w
 }
@@ -46,13 +54,16 @@ func (w *writer[T]) post(item T) {
 }
 
 func (w *writer[T]) flushLoop() {
+	pprof.SetGoroutineLabels(w.label)
 	var batch []T
 	for {
 		clear(batch) // what it held must not live as long as its memory
 		if batch = w.next(batch); batch == nil {
 			return
 		}
+		region := trace.StartRegion(w.label, w.name)
 		w.flush(batch)
+		region.End()
 	}
 }
 
