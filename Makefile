@@ -54,8 +54,7 @@ demo: deps build ## run a storm of triggers and check that each key gave one run
 test: deps lint ## lint, then all tests, under the race detector where there is a C compiler
 	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack
 	@race=-race; if ! $(CAN_RACE); then race=; echo "no C compiler with headers: the race detector is left out"; fi; \
-	set -x; bin/teststack $(GO) test $$race -timeout 20m $(PKG) && \
-	bin/teststack $(GO) -C bench/peers test $$race -timeout 20m ./...
+	set -x; bin/teststack $(GO) test $$race -timeout 20m $(PKG)$(if $(filter ./...,$(PKG)), && bin/teststack $(GO) -C bench/peers test $$race -timeout 20m ./...)
 
 .PHONY: test-sdk
 test-sdk: deps build ## drive a node with the SDK of trigger.dev from npm (FILES=suite/x.test.mjs for one file)
