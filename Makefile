@@ -54,7 +54,7 @@ demo: deps build ## run a storm of triggers and check that each key gave one run
 test: deps lint ## lint, then all tests, under the race detector where there is a C compiler
 	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack
 	@race=-race; if ! $(CAN_RACE); then race=; echo "no C compiler with headers: the race detector is left out"; fi; \
-	set -x; bin/teststack $(GO) test $$race -timeout 20m $(PKG)$(if $(filter ./...,$(PKG)), && bin/teststack $(GO) -C bench/peers test $$race -timeout 20m ./...)
+	set -x; bin/teststack $(GO) test $$race -timeout 20m $(PKG)$(if $(filter ./...,$(PKG)), && bin/teststack $(GO) -C bench/peers test -mod=mod $$race -timeout 20m ./...)
 
 .PHONY: test-sdk
 test-sdk: deps build ## drive a node with the SDK of trigger.dev from npm (FILES=suite/x.test.mjs for one file)
@@ -81,11 +81,11 @@ test-chaos-short: deps build ## the same with the main faults once, in two minut
 
 .PHONY: bench
 bench: deps ## engines, peers and the stores alone in turn, with ratios; 10 minutes (ONLY=pattern, ROUNDS=3, WINDOW=2s)
-	$(GO) -C bench/peers run ./cmd/compare -only '$(ONLY)' -rounds $(ROUNDS) -window $(WINDOW) -out ../out/latest.json
+	$(GO) -C bench/peers run -mod=mod ./cmd/compare -only '$(ONLY)' -rounds $(ROUNDS) -window $(WINDOW) -out ../out/latest.json
 
 .PHONY: bench-full
 bench-full: deps ## the comparisons in more rounds, then the whole grid of benchmarks (BENCH=pattern, BENCHTIME=1s, COUNT=1)
-	$(GO) -C bench/peers run ./cmd/compare -rounds 5 -window 3s -out ../out/latest.json
+	$(GO) -C bench/peers run -mod=mod ./cmd/compare -rounds 5 -window 3s -out ../out/latest.json
 	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack
 	bin/teststack $(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(COUNT) -timeout 4h ./bench ./bench/limits | tee bench/out/full.txt
 
@@ -111,7 +111,7 @@ model-full: ## the same, with the configurations that take long
 .PHONY: lint
 lint: ## go vet, staticcheck, gofumpt
 	$(GO) vet ./...
-	$(GO) -C bench/peers vet ./...
+	$(GO) -C bench/peers vet -mod=mod ./...
 	$(GO) tool staticcheck ./...
 	@unformatted=$$($(GO) tool gofumpt -l .); \
 	if [ -n "$$unformatted" ]; then echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; fi

@@ -51,7 +51,7 @@ func TestTheKeptPlanIsTheRightOne(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	theInsertProbes(t, s)
-	if _, err := s.CreateBatch(t.Context(), "env_1", "batch_1", 1, 0); err != nil {
+	if _, err := s.CreateBatch(t.Context(), NewBatch{Environment: "env_1", ID: "batch_1", Items: 1}); err != nil {
 		t.Fatal(err)
 	}
 	s.want(Created, snapshot(run.Trigger{}))
