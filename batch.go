@@ -225,7 +225,9 @@ func (e *Engine) triggerTogether(ctx context.Context, items []run.Trigger) []Bat
 }
 
 func (e *Engine) triggerAll(ctx context.Context, snapshots []run.Snapshot) []actors.Answered {
-	return e.shards.TriggerAll(ctx, snapshots, e.enrolment.claims(snapshots[0].Trigger.Organisation))
+	claims := e.enrolment.claims(snapshots[0].Trigger.Organisation)
+	e.lineages(ctx, claims, snapshots)
+	return e.shards.TriggerAll(ctx, snapshots, claims)
 }
 
 // placeOf is what is to be written of an answered item; nothing if its place came

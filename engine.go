@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -87,7 +88,30 @@ func (e *Engine) Trigger(ctx context.Context, t run.Trigger) (run.Result, error)
 	if err := t.Validate(); err != nil {
 		return run.Result{}, err
 	}
-	return e.shards.Trigger(ctx, snapshot(t), e.enrolment.claims(t.Organisation))
+	s, claims := []run.Snapshot{snapshot(t)}, e.enrolment.claims(t.Organisation)
+	e.lineages(ctx, claims, s)
+	return e.shards.Trigger(ctx, s[0], claims)
+}
+
+// lineages places the runs of one environment that name a parent; see
+// [fallback.Reader.Lineages]. It asks nobody if the buffer can hold none of them.
+func (e *Engine) lineages(ctx context.Context, claims bool, snapshots []run.Snapshot) {
+	if !claims || !e.redis.Available() {
+		return
+	}
+	var parents []run.ID
+	for i := range snapshots {
+		if p := snapshots[i].Trigger.ParentRun; !p.IsZero() && !slices.Contains(parents, p) {
+			parents = append(parents, p)
+		}
+	}
+	if len(parents) == 0 {
+		return
+	}
+	below := e.reader.Lineages(ctx, snapshots[0].Trigger.Environment, parents)
+	for i := range snapshots {
+		snapshots[i].Lineage = below[snapshots[i].Trigger.ParentRun]
+	}
 }
 
 // snapshot is what the shards are given of a valid trigger.

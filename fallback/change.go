@@ -168,7 +168,7 @@ func (r *Reader) changeOne(ctx context.Context, environment string, id run.ID, c
 		case outcome == buffer.Applied && row != nil:
 			return overlay(*row, &entry, false), run.ID{}, nil
 		case outcome == buffer.Applied:
-			return synthetic(&entry, r.lineage(ctx, &entry)), run.ID{}, nil
+			return synthetic(&entry, r.ancestry(ctx, &entry)), run.ID{}, nil
 		default:
 			return r.changeRow(ctx, environment, id, c, outcome)
 		}

@@ -71,6 +71,25 @@
 // page is full, the page is cut at the last id that was looked at, may hold
 // fewer runs than asked for, even none, and its cursor goes on from there.
 //
+// # The lineage of a run
+//
+// A row takes its root and its depth from its parent's row when it is inserted. A
+// parent that is still in the buffer has none, and which of the two the drain
+// writes first is open. So a trigger that names a parent looks for the parent's entry,
+// and for nothing else, before it goes to its shard; if there is one, the new run's
+// snapshot carries how far it stands below the nearest ancestor that was not in the
+// buffer when its own child was triggered, or below the root if all of them were. That is
+// enough for the insert, however the drain orders them, and for who reads the
+// run before: an ancestor with a row has it for good, and a root above whom
+// nobody stands needs none. A run moves only from the buffer to Postgres and its id is
+// told after it is in one of them, so "no entry" means that the parent's row is there.
+// A trigger without a parent asks nobody, nor does one of an organisation of which the
+// buffer can hold nothing.
+//
+// If Redis gives no answer the trigger goes on without: a parent that has a row costs
+// nothing then, and one that is in the buffer is taken for a root, in this run and
+// in what is triggered below it. The parent itself is always kept as it was named.
+//
 // # A change: the entry, then the row
 //
 // A change goes to the entry first, as a patch, and to Postgres only if there is

@@ -187,8 +187,9 @@ func (l *lister) judge(ctx context.Context, ids []run.ID, seen map[run.ID]bool) 
 			known++
 			row = overlay(row, &e, false)
 		default:
-			parent, has := rows[e.Snapshot.Trigger.ParentRun]
-			row = synthetic(&e, lineageOf(e.Snapshot.Trigger.ParentRun, parent, has))
+			stands := lineageOf(&e)
+			ancestor, has := rows[stands.Ancestor]
+			row = synthetic(&e, ancestryOf(stands, ancestor, has))
 		}
 		if passes(&l.filter, &row) {
 			passed = append(passed, row)
@@ -197,19 +198,19 @@ func (l *lister) judge(ctx context.Context, ids []run.ID, seen map[run.ID]bool) 
 	return passed, known, nil
 }
 
-// wanted are the rows that entries need: their own and their parents'.
+// wanted are the rows that entries need: their own and their ancestors'.
 func (l *lister) wanted(ids []run.ID, entries map[run.ID]buffer.Entry) []run.ID {
 	want := make([]run.ID, 0, len(ids))
-	parents := map[run.ID]bool{}
+	ancestors := map[run.ID]bool{}
 	for _, id := range ids {
 		e, buffered := entries[id]
 		if !buffered {
 			continue
 		}
 		want = append(want, id)
-		if parent := e.Snapshot.Trigger.ParentRun; !parent.IsZero() && !parents[parent] {
-			parents[parent] = true
-			want = append(want, parent)
+		if a := lineageOf(&e).Ancestor; !a.IsZero() && !ancestors[a] {
+			ancestors[a] = true
+			want = append(want, a)
 		}
 	}
 	return want

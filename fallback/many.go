@@ -47,7 +47,7 @@ func (r *Reader) Runs(ctx context.Context, environment string, ids []run.ID) (ma
 		case there:
 			out[id] = laidOver(row, entriesOf(entries, &row))
 		case buffered:
-			out[id] = synthetic(&own, r.lineage(ctx, &own))
+			out[id] = synthetic(&own, r.ancestry(ctx, &own))
 		case hidden != nil && failed == nil:
 			failed = hidden
 		}

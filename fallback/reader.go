@@ -84,7 +84,7 @@ func (r *Reader) Run(ctx context.Context, environment string, id run.ID) (run.Ru
 	}
 	switch {
 	case buffered && (own.Status != buffer.Materialised || errors.Is(rowErr, run.ErrNotFound)):
-		return synthetic(&own, r.lineage(ctx, &own)), nil
+		return synthetic(&own, r.ancestry(ctx, &own)), nil
 	case hidden != nil && errors.Is(rowErr, run.ErrNotFound):
 		return run.Run{}, hidden
 	}
@@ -163,19 +163,6 @@ func laidOver(row run.Run, entries map[run.ID]buffer.Entry) run.Run {
 		row = overlay(row, &e, true)
 	}
 	return row
-}
-
-// lineage is what the entry's row is going to take from its parent. A parent
-// that can not be read now counts as one without a row.
-func (r *Reader) lineage(ctx context.Context, e *buffer.Entry) lineage {
-	parent := e.Snapshot.Trigger.ParentRun
-	if parent.IsZero() {
-		return lineage{}
-	}
-	ctx, cancel := context.WithTimeout(ctx, r.Patience)
-	defer cancel()
-	row, err := one(ctx, r.Rows, e.Snapshot.Trigger.Environment, parent)
-	return lineageOf(parent, row, err == nil)
 }
 
 // unavailable is what a buffer that gave no answer means to who asked. An entry

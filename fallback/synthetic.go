@@ -7,29 +7,10 @@ import (
 	"github.com/e0ff5a15/mollifier/run"
 )
 
-// lineage is what a run's row takes from its parent.
-type lineage struct {
-	root  run.ID
-	depth int
-}
-
-// lineageOf is what a row takes from its parent, which may have no row.
-func lineageOf(parent run.ID, row run.Run, found bool) lineage {
-	switch {
-	case parent.IsZero():
-		return lineage{}
-	case !found:
-		return lineage{parent, 1}
-	case !row.RootRun.IsZero():
-		return lineage{row.RootRun, row.Depth + 1}
-	}
-	return lineage{row.Canonical, row.Depth + 1}
-}
-
 // synthetic is the run as its row is going to be. That its ttl has passed shows
 // only once it is materialised: until then its row may be there already, and
 // with a worker.
-func synthetic(e *buffer.Entry, l lineage) run.Run {
+func synthetic(e *buffer.Entry, a ancestry) run.Run {
 	p := patched(e)
 	t := p.Trigger
 	t.DelayUntil = sane(t.DelayUntil)
@@ -40,7 +21,7 @@ func synthetic(e *buffer.Entry, l lineage) run.Run {
 	r := run.Run{
 		ID: p.ID, Canonical: p.ID, Trigger: t, Status: p.Status(e.Now),
 		CreatedAt: moment(p.AcceptedAt), UpdatedAt: moment(p.UpdatedAt), KeyUntil: moment(p.KeyUntil),
-		RootRun: l.root, Depth: l.depth,
+		RootRun: a.root, Depth: a.depth,
 		PayloadHash: p.PayloadHash, RequestHash: p.RequestHash,
 	}
 	switch {

@@ -18,7 +18,23 @@ type Snapshot struct {
 	KeyUntil    Instant // end of the key's interval; zero until accepted
 	PayloadHash Digest
 	RequestHash Digest
+	Lineage     Lineage // zero: nothing is known but the trigger's parent
 	Trigger     Trigger
+}
+
+// Lineage places a run below an ancestor: that many generations below it.
+type Lineage struct {
+	Ancestor ID
+	Distance int
+}
+
+// Of is where a run stands whose trigger names that parent: the lineage itself,
+// or right below the parent if it is zero. A run without a parent stands nowhere.
+func (l Lineage) Of(parent ID) Lineage {
+	if l.Ancestor.IsZero() && !parent.IsZero() {
+		return Lineage{Ancestor: parent, Distance: 1}
+	}
+	return l
 }
 
 // NewSnapshot fills in what follows from a validated trigger. Defaults that
@@ -141,6 +157,8 @@ type header struct {
 	Region      string          `json:"region,omitempty"`
 	Test        bool            `json:"test,omitempty"`
 	Parent      string          `json:"parent,omitempty"`
+	Ancestor    string          `json:"ancestor,omitempty"`
+	Distance    int             `json:"distance,omitempty"`
 	Resume      bool            `json:"resumeParent,omitempty"`
 	ParentBatch string          `json:"parentBatch,omitempty"`
 	ParentTry   string          `json:"parentAttempt,omitempty"`
@@ -165,6 +183,7 @@ func headerOf(s *Snapshot) header {
 		Gates: t.Gates, Machine: t.Machine, Attempts: t.MaxAttempts, Duration: t.MaxDuration,
 		Priority: t.Priority, Debounce: t.Debounce, Version: t.LockToVersion, Deployment: t.DeploymentID,
 		Region: t.Region, Test: t.Test, Parent: t.ParentRun.String(), Resume: t.ResumeParent,
+		Ancestor: s.Lineage.Ancestor.String(), Distance: s.Lineage.Distance,
 		ParentBatch: t.ParentBatch, ParentTry: t.ParentAttempt, DepTry: t.DependentTry,
 		DepBatch: t.DependentBatch, BulkAction: t.BulkAction, OneTime: t.OneTimeToken,
 		TraceParent: t.TraceParent, TraceState: t.TraceState, Function: t.TriggerFunction,
@@ -219,6 +238,12 @@ func (h *header) snapshot(payload, metadata, context []byte) (Snapshot, error) {
 		t.DelayUntil = h.DelayUntil.Time()
 	}
 	s := Snapshot{ID: id, AcceptedAt: h.AcceptedAt, KeyUntil: h.KeyUntil, Trigger: t}
+	if h.Ancestor != "" {
+		if s.Lineage.Ancestor, err = ParseID(h.Ancestor); err != nil {
+			return Snapshot{}, fmt.Errorf("run: decode snapshot header: ancestor: %w", err)
+		}
+		s.Lineage.Distance = h.Distance
+	}
 	if h.Kind != "" {
 		s.Key = Key{Kind(h.Kind[0]), h.Env, h.Task, h.KeyText}
 		s.Hash = s.Key.Hash()

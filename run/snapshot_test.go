@@ -14,6 +14,7 @@ func fullSnapshot() Snapshot {
 	key := trigger.Key()
 	s := NewSnapshot(MintID(time.Unix(1_700_000_000, 0), 9), key, key.Hash(), trigger)
 	s.Accept(1_700_000_000_123_456)
+	s.Lineage = Lineage{Ancestor: MintID(time.Unix(1_600_000_000, 0), 3), Distance: 4}
 	return s
 }
 

@@ -89,7 +89,8 @@ type columns struct {
 	bufferVer                                []int64
 	ended                                    []string
 	endedAt                                  []int64
-	failure                                  []string
+	failure, ancestor                        []string
+	distance                                 []int64
 	buffered                                 bool // expired rows are born expired
 }
 
@@ -141,6 +142,9 @@ func (c *columns) add(it *item, at run.Instant) {
 	c.ended = append(c.ended, string(it.ended))
 	c.endedAt = append(c.endedAt, int64(it.endedAt))
 	c.failure = append(c.failure, it.failure)
+	lineage := s.Lineage.Of(t.ParentRun)
+	c.ancestor = append(c.ancestor, lineage.Ancestor.String())
+	c.distance = append(c.distance, int64(lineage.Distance))
 }
 
 // outside keeps the row that was added last out of its key's slot: past is the
@@ -157,7 +161,7 @@ func (c *columns) args() []any {
 		c.payload, c.payloadType, c.payloadSize, c.payloadHash, c.requestHash, c.metadata, c.metadataType, c.context,
 		c.idempotencyKey, c.tags, c.queue, c.concurrency, c.machine, c.region, c.version, c.test,
 		c.batch, c.batchIndex, c.delayUntil, c.ttl, c.priority, c.parent, c.options,
-		c.keyPast, c.bufferVer, c.ended, c.endedAt, c.failure, c.buffered,
+		c.keyPast, c.bufferVer, c.ended, c.endedAt, c.failure, c.ancestor, c.distance, c.buffered,
 	}
 }
 

@@ -2,8 +2,9 @@
 -- Parameters: arrays of equal length, one element a row, in the order of the
 --   names after "as t" below. An acceptance of 0 means this server's clock;
 --   span is how long the key is held from the acceptance on; ended is a final
---   status that the row is born with, or empty. Last, whether rows that were not
---   taken in time are born expired.
+--   status that the row is born with, or empty; a row stands that distance below
+--   its ancestor, and takes the root and the depth from there (no ancestor: it is
+--   a root). Last, whether rows that were not taken in time are born expired.
 -- Replies: id, accepted_at, key_until, status of each row that was inserted.
 --   A row whose id or slot is taken is left out; whoever inserted it has
 --   committed by then, so the next statement sees it.
@@ -21,7 +22,7 @@ select
   born.at, case when t.key_kind <> '' then born.at + t.span end,
   case
     when t.ended <> '' then t.ended
-    when $37 and t.ttl > 0 and born.due + t.ttl <= clock.now then 'EXPIRED'
+    when $39 and t.ttl > 0 and born.due + t.ttl <= clock.now then 'EXPIRED'
     when t.delay_until > clock.now then 'DELAYED'
     else 'QUEUED'
   end,
@@ -29,7 +30,7 @@ select
   born.due + nullif(t.ttl, 0),
   -- a run that nothing happened to in the buffer was last changed when it was accepted
   case
-    when not $37 or t.ended <> '' or t.buffer_ver > 0 or born.due < clock.now and born.due > born.at
+    when not $39 or t.ended <> '' or t.buffer_ver > 0 or born.due < clock.now and born.due > born.at
       or t.ttl > 0 and born.due + t.ttl <= clock.now then clock.now
     else born.at
   end,
@@ -37,8 +38,8 @@ select
   nullif(t.idempotency_key, ''), t.tags::text[], t.queue, t.concurrency_key, t.machine, t.region, t.version, t.test,
   nullif(t.batch_id, ''), t.batch_index::integer, nullif(t.delay_until, 0), nullif(t.ttl, 0), t.priority,
   nullif(t.parent_id, ''),
-  case when t.parent_id <> '' then coalesce(parent.root, t.parent_id) end,
-  case when t.parent_id <> '' then coalesce(parent.depth, 0) + 1 else 0 end,
+  coalesce(ancestor.root, nullif(t.ancestor_id, '')),
+  coalesce(ancestor.depth, 0) + t.distance::integer,
   t.options,
   t.buffer_ver, nullif(t.ended_at, 0), nullif(t.failure, '')
 from unnest(
@@ -46,23 +47,24 @@ from unnest(
   $9::bytea[], $10::text[], $11::bigint[], $12::bytea[], $13::bytea[], $14::bytea[], $15::text[], $16::bytea[],
   $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::boolean[],
   $25::text[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[], $30::text[], $31::text[],
-  $32::bytea[], $33::bigint[], $34::text[], $35::bigint[], $36::text[]
+  $32::bytea[], $33::bigint[], $34::text[], $35::bigint[], $36::text[], $37::text[], $38::bigint[]
 ) as t (
   id, env_id, org_id, task, key_kind, key_slot, accepted_at, span,
   payload, payload_type, payload_size, payload_hash, request_hash, metadata, metadata_type, context,
   idempotency_key, tags, queue, concurrency_key, machine, region, version, test,
   batch_id, batch_index, delay_until, ttl, priority, parent_id, options,
-  key_past, buffer_ver, ended, ended_at, failure)
+  key_past, buffer_ver, ended, ended_at, failure, ancestor_id, distance)
 cross join (select now_us() as now offset 0) as clock
 cross join lateral (
   select a.at, greatest(a.at, t.delay_until) as due
   from (select case when t.accepted_at > 0 then t.accepted_at else clock.now end as at) as a
 ) as born
--- limit keeps this a probe of one index entry for each row that has a parent
+-- limit keeps this a probe of two index entries for each row that has a parent
 left join lateral (
-  select coalesce(r.root_id, r.alias_of, r.id) as root, r.depth
-  from runs as r where t.parent_id <> '' and r.env_id = t.env_id and r.id = t.parent_id limit 1
-) as parent on true
+  select coalesce(r.root_id, r.id) as root, r.depth
+  from runs as n join runs as r on r.env_id = n.env_id and r.id = coalesce(n.alias_of, n.id)
+  where t.ancestor_id <> '' and n.env_id = t.env_id and n.id = t.ancestor_id limit 1
+) as ancestor on true
 order by t.env_id, t.key_slot, t.id
 on conflict do nothing
 returning env_id, id, accepted_at, key_until, status, batch_id, batch_index
