@@ -66,7 +66,7 @@ func TestCluster(t *testing.T) {
 	}
 	var holdings []Holding
 	var acks []Ack
-	token := NewToken()
+	token, next := NewToken(), NewToken()
 	for p := range 16 {
 		for _, l := range b.lease(p, 100, token) {
 			holdings, acks = append(holdings, Holding{l.Ref, token}), append(acks, Ack{Ref: l.Ref, Ver: 1})
@@ -82,7 +82,7 @@ func TestCluster(t *testing.T) {
 		if _, err := b.Sweep(t.Context(), p, 0, 10); err != nil {
 			t.Fatal(err)
 		}
-		b.lease(p, 100, token)
+		b.lease(p, 100, next)
 	}
 	if len(holdings) != 100 {
 		t.Fatalf("%d leases", len(holdings))
@@ -90,10 +90,13 @@ func TestCluster(t *testing.T) {
 	for i, h := range holdings[:20] {
 		patch(t, b, h.Ref, run.Patch{Delay: run.Instant(i + 1)})
 	}
+	for i := range holdings {
+		holdings[i].Token = next
+	}
 	b.held("fail", b.Fail(t.Context(), holdings[90:]), HeldDone)
 	var back []Requeue
 	for _, h := range holdings[80:90] {
-		back = append(back, Requeue{Ref: h.Ref, Token: token, Count: true})
+		back = append(back, Requeue{Ref: h.Ref, Token: next, Count: true})
 	}
 	b.held("requeue", b.Requeue(t.Context(), back), HeldDone)
 	for i, a := range b.Ack(t.Context(), acks[:80]) {

@@ -107,6 +107,23 @@
 // whoever says it, and it stays one when the entry has meanwhile been returned
 // or leased again.
 //
+// The token names one lease, and with it goes a list of the ids that it took,
+// written in the same execution and kept for as long as the lease. So a drainer
+// whose reply was lost asks again with the same token, and whichever of the two
+// calls Redis executes first takes entries, while the other takes none:
+//
+//   - the list is there: what the token still holds is returned and renewed. What
+//     has run out, or is acked, is no longer the token's, and is left out;
+//   - the first call is executed after the second (Redis hung, or it waited on
+//     another connection): its reply has no reader, and it only renews;
+//   - it is executed after the drainer gave everything back: nothing is the
+//     token's any more;
+//   - the second asks for fewer, and gives the rest back. Nobody has seen what it
+//     gives back, for the caller acts on none of a token's replies before the one
+//     that it received. So that changes nothing in what the entry proves;
+//   - it is executed a lease later, when the list is gone: it takes entries that
+//     nobody knows of, for the length of one lease.
+//
 // # Patches
 //
 // A change is a patch with the next version, written if the version is still the
@@ -120,8 +137,8 @@
 //   - accept: one script writes record, entry, queue, index and counts, or
 //     nothing. Repeated, it finds the run there, in whatever state, and answers
 //     with the acceptance that stands.
-//   - lease: a reply that is lost leaves entries leased to a token that nobody
-//     uses; they come back when it has run out. Repeated, it leases the next ones.
+//   - lease: repeated, it returns what the first execution took; see below. If
+//     nobody repeats it, the entries come back when the lease has run out.
 //   - after the lease, anywhere before the ack: the lease runs out, the entry is
 //     leased again, and Postgres finds the run there by its id.
 //   - ack: repeated, it finds the entry materialised or gone: done.

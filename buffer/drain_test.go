@@ -158,7 +158,7 @@ func TestDelay(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	b.held("extend", b.Extend(t.Context(), []Holding{{ref(s), token}, {ref(s), Token{}}}, time.Hour), HeldLost)
-	if got := ids(b.lease(1, 9, token)); !slices.Equal(got, []run.ID{other.ID}) {
+	if got := ids(b.lease(1, 9, NewToken())); !slices.Equal(got, []run.ID{other.ID}) {
 		t.Fatalf("leased %v", got)
 	}
 	b.lapse(1)
@@ -323,7 +323,7 @@ func TestNothingOfNothing(t *testing.T) {
 	if r := b.reap(1); r != (Reaped{1, 1, 2}) {
 		t.Fatalf("%+v", r)
 	}
-	got := b.lease(1, 9, token)
+	got := b.lease(1, 9, NewToken())
 	if want := []run.ID{all[3].ID, all[4].ID, all[5].ID}; !slices.Equal(ids(got), want) {
 		t.Fatalf("leased %v, want %v", ids(got), want)
 	}
@@ -533,7 +533,7 @@ func TestUnknownVersions(t *testing.T) {
 	if n, err := b.Revive(t.Context(), 1, 100); err != nil || n != 1 {
 		t.Fatalf("%d %v", n, err)
 	}
-	got := b.lease(1, 9, token)
+	got := b.lease(1, 9, NewToken())
 	if len(got) != 3 {
 		t.Fatalf("leased %v", ids(got))
 	}

@@ -2,6 +2,8 @@ package buffer
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +96,47 @@ func TestLostReply(t *testing.T) {
 	}
 }
 
+// The reply to a lease is lost, in either order of the two calls: asked again,
+// the same token holds the same entries, and nobody holds any besides.
+func TestLostLease(t *testing.T) {
+	t.Parallel()
+	b, server := onPrivate(t, 150*time.Millisecond)
+	want := make([]run.ID, 0, 5)
+	for i := range 5 {
+		s := snap(1, fmt.Sprint(i))
+		b.buffered(s)
+		want = append(want, s.ID)
+	}
+	b.lease(2, 1, NewToken()) // so that the script is known
+	if err := server.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	token := NewToken()
+	for range 2 {
+		if _, err := b.Lease(t.Context(), 1, env, 3, token, time.Hour); !redisdb.OutcomeUnknown(err) {
+			t.Fatal(err)
+		}
+	}
+	if err := server.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	var got []Lease
+	eventually(t, "the lease is answered", func() (ok bool) {
+		var err error
+		got, err = b.Lease(t.Context(), 1, env, 3, token, time.Hour)
+		return err == nil
+	})
+	if !slices.Equal(ids(got), want[:3]) {
+		t.Fatalf("leased %v, want %v", ids(got), want[:3])
+	}
+	if rest := ids(b.lease(1, 9, NewToken())); !slices.Equal(rest, want[3:]) {
+		t.Fatalf("left were %v, want %v", rest, want[3:])
+	}
+	if err := b.sound(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Out of memory: nothing more is taken, and what is there drains.
 func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
@@ -153,8 +196,8 @@ func TestLeastRights(t *testing.T) {
 		URL: "redis://mollifier:secret@" + server.URL()[at+1:], Prefix: "m", Partitions: partitions, Deadline: 10 * time.Second,
 	}, Config{})
 	b.raw = raw
-	token := NewToken()
 	for range 2 {
+		token := NewToken()
 		s, other := snap(1, "key"), snap(1, "other")
 		b.buffered(s)
 		b.want(b.fresh(snap(1, "key")), BoundTo)
@@ -164,7 +207,7 @@ func TestLeastRights(t *testing.T) {
 		b.held("extend", b.Extend(t.Context(), []Holding{{ref(s), token}}, time.Hour), HeldDone)
 		b.held("requeue", b.Requeue(t.Context(), []Requeue{{Ref: ref(s), Token: token, Count: true}}), HeldDone)
 		b.held("fail", b.Fail(t.Context(), []Holding{{ref(other), token}}), HeldDone)
-		b.lease(1, 9, token)
+		b.lease(1, 9, NewToken())
 		b.lapse(1)
 		b.reap(1)
 		for _, err := range []error{
@@ -179,7 +222,7 @@ func TestLeastRights(t *testing.T) {
 		b.ack(Ack{Ref: ref(s), Ver: 1})
 		late := snap(1, "late")
 		b.buffered(late)
-		b.lease(1, 9, token)
+		b.lease(1, 9, NewToken())
 		b.lapse(1)
 		b.reap(1)
 		b.ack(Ack{Ref: ref(late)})

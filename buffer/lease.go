@@ -30,8 +30,12 @@ const maxLeaseBytes = 16 << 20
 // oldest comes first. Fewer than n does not mean that the queue is empty:
 // references that lead nowhere count, too.
 //
-// After an unknown outcome, entries may be held that nobody knows of; they come
-// back when ttl has passed.
+// The token names this one lease, of this environment in this partition. After an
+// unknown outcome the same call is to be repeated: it takes nothing more, but
+// returns what the token holds, for ttl from now. It may then ask for fewer, should
+// the reply have been too much for its deadline; the rest is given back. Of what
+// can not be read a repeated call says nothing. Without a repetition, what is held
+// unknown to anybody comes back when ttl has passed.
 func (s *Store) Lease(ctx context.Context, partition int, environment string, n int, token Token, ttl time.Duration) ([]Lease, error) {
 	switch {
 	case partition < 0 || partition >= s.db.Partitions():
@@ -46,6 +50,7 @@ func (s *Store) Lease(ctx context.Context, partition int, environment string, n 
 		Keys: []string{
 			s.names.Queue(partition, tag), s.names.Leases(partition), s.names.Usage(partition),
 			s.names.Envs(partition), s.names.Dead(partition), s.names.Index(partition, tag),
+			s.names.Taken(partition, tag, tokenText(token)),
 		},
 		Args: []any{n, ttl.Microseconds(), tokenText(token), tag, maxLeaseBytes, n + 64},
 	}})[0]

@@ -19,6 +19,7 @@ type twin struct {
 	queue   []run.ID
 	held    []run.ID            // leases and delays, as the reaper meets them
 	records map[string]*twinKey // by key
+	taken   map[Token][]run.ID  // what a lease took
 }
 
 type twinEntry struct {
@@ -75,6 +76,25 @@ func (w *twin) accepted(s *run.Snapshot, acc run.Instant) {
 }
 
 func (w *twin) lease(n int, token Token) (taken []run.ID) {
+	if before := w.taken[token]; len(before) > 0 {
+		var back []run.ID
+		for _, id := range before {
+			if w.holding(id, token) != HeldDone {
+				continue
+			}
+			if len(taken) < n {
+				taken = append(taken, id)
+				continue
+			}
+			w.entries[id].status, w.entries[id].token = Returned, Token{}
+			w.release(id)
+			back = append(back, id)
+		}
+		w.taken[token] = slices.DeleteFunc(before, func(id run.ID) bool { return slices.Contains(back, id) })
+		w.queue = append(back, w.queue...)
+		return taken
+	}
+	defer func() { w.taken[token] = slices.Clone(taken) }()
 	for len(w.queue) > 0 && len(taken) < n {
 		id := w.queue[0]
 		w.queue = w.queue[1:]
@@ -225,15 +245,14 @@ func (w *twin) matches(b *bench, all []*run.Snapshot) error {
 func TestTwin(t *testing.T) {
 	t.Parallel()
 	b := onShared(t)
-	tokens := []Token{NewToken(), NewToken()}
 	rapid.Check(t, func(rt *rapid.T) {
 		for _, name := range b.raw.Keys(t.Context(), b.prefix+":{*").Val() {
 			b.raw.Del(t.Context(), name)
 		}
-		w := &twin{entries: map[run.ID]*twinEntry{}, records: map[string]*twinKey{}}
+		w := &twin{entries: map[run.ID]*twinEntry{}, records: map[string]*twinKey{}, taken: map[Token][]run.ID{}}
 		var all []*run.Snapshot
 		key := rapid.SampledFrom([]string{"", "a", "b"})
-		token := rapid.SampledFrom(tokens)
+		token := rapid.SampledFrom([]Token{NewToken(), NewToken(), NewToken(), NewToken(), NewToken(), NewToken()})
 		some := func() *run.Snapshot { return rapid.SampledFrom(all).Draw(rt, "run") }
 		ctx := t.Context()
 		for range rapid.IntRange(3, 25).Draw(rt, "steps") {

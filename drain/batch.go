@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/e0ff5a15/mollifier/buffer"
+	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 )
@@ -21,13 +22,12 @@ func (d *Drainer) batch(until context.Context, t turn, answered func(), granted 
 	if until.Err() != nil {
 		return
 	}
-	entries, err := d.lease(t)
+	entries, err := d.lease(until, t)
 	granted.Add(int64(len(entries)))
 	answered()
 	d.count.leased.Add(int64(len(entries)))
 	if err != nil {
-		// What was lent all the same comes back when its lease ends. A reply
-		// that was too large for its deadline is smaller next time.
+		// What was lent all the same comes back when its lease ends.
 		d.fits.spoiled(t.environment, t.entries())
 		pause := d.redisFailed("lease", err)
 		if len(entries) == 0 {
@@ -69,7 +69,7 @@ const leaseCalls = 4
 
 // lease takes what a turn is for, in the order of its parts. An error of one
 // part does not keep the entries of the others.
-func (d *Drainer) lease(t turn) ([]entry, error) {
+func (d *Drainer) lease(until context.Context, t turn) ([]entry, error) {
 	token := buffer.NewToken()
 	found, errs := make([][]buffer.Lease, len(t.parts)), make([]error, len(t.parts))
 	var next atomic.Int64
@@ -81,7 +81,7 @@ func (d *Drainer) lease(t turn) ([]entry, error) {
 				if i >= len(t.parts) {
 					return
 				}
-				found[i], errs[i] = d.leasePart(t.environment, t.parts[i], token)
+				found[i], errs[i] = d.leasePart(until, &t, t.parts[i], token)
 			}
 		})
 	}
@@ -107,14 +107,36 @@ func (d *Drainer) lease(t turn) ([]entry, error) {
 	return entries, nil
 }
 
-func (d *Drainer) leasePart(environment string, p part, token buffer.Token) (found []buffer.Lease, err error) {
+// leasePart asks until it is answered: a lost reply must not leave entries to
+// nobody until their lease ends. The token makes the repeated call give what the lost one
+// took. It gives up when that takes a third of a lease, or at a stop after one more
+// try; from the second repetition on it asks for fewer, because a reply may be too large
+// for its deadline.
+func (d *Drainer) leasePart(until context.Context, t *turn, p part, token buffer.Token) (found []buffer.Lease, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			d.panicked("lease", p)
 			err = errPanic
 		}
 	}()
-	return d.buffer.Lease(d.work, p.partition, environment, p.n, token, d.cfg.Lease)
+	unsure, began := false, time.Now()
+	for try := 0; ; try++ {
+		found, err = d.buffer.Lease(d.work, p.partition, t.environment, p.n, token, d.cfg.Lease)
+		unsure = unsure || redisdb.OutcomeUnknown(err)
+		if err == nil || !unsure || d.work.Err() != nil {
+			return found, err
+		}
+		d.fits.spoiled(t.environment, t.entries())
+		pause := d.redisFailed("lease", err)
+		if time.Since(began)+pause > d.cfg.Lease/3 || try > 0 && until.Err() != nil {
+			return nil, err
+		}
+		if try > 0 {
+			p.n = max(1, p.n/2)
+		}
+		d.count.leasesRepeated.Add(1)
+		d.sleep(until, pause, nil)
+	}
 }
 
 // fitting is how many entries go into one transaction: at least one.

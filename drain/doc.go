@@ -22,6 +22,9 @@
 //
 //   - leased, nothing written: the lease runs out, and any node's reaper returns
 //     the entry to the front of its queue.
+//   - leased, and the reply lost: the drainer asks again with the same token and
+//     gets what it has. Only if Redis does not answer for a third of a lease, or
+//     the drainer dies, do the entries wait for the reaper.
 //   - some rows of a batch written: Postgres commits a batch or none of it; if a
 //     poisonous row split it, each part was a batch of its own. All entries are
 //     leased again, and those whose row is there settle as a replay.

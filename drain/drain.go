@@ -196,6 +196,7 @@ type Stats struct {
 	GivenBack    int64 // entries returned without having spent an attempt
 	Reaped       int64 // entries whose lease had run out
 	LeasesLost   int64 // entries that were lent to another while they were worked on
+	Repeated     int64 // calls for a lease that were made again because the reply was lost
 	Pauses       int64 // because Postgres was not available
 	RedisErrors  int64
 	Stale        int64 // entries found to dwell too long: each counts again in each sweep
@@ -205,7 +206,7 @@ type Stats struct {
 
 type counters struct {
 	leased, materialised, aliased, dirty, batches, refused, failed, unreadable,
-	givenBack, reaped, leasesLost, pauses, redisErrors, stale, revived, panics atomic.Int64
+	givenBack, reaped, leasesLost, leasesRepeated, pauses, redisErrors, stale, revived, panics atomic.Int64
 }
 
 // Stats returns the counts.
@@ -214,7 +215,7 @@ func (d *Drainer) Stats() Stats {
 	return Stats{
 		Leased: c.leased.Load(), Materialised: c.materialised.Load(), Aliased: c.aliased.Load(), Dirty: c.dirty.Load(),
 		Batches: c.batches.Load(), Refused: c.refused.Load(), Failed: c.failed.Load(), Unreadable: c.unreadable.Load(),
-		GivenBack: c.givenBack.Load(), Reaped: c.reaped.Load(), LeasesLost: c.leasesLost.Load(), Pauses: c.pauses.Load(),
+		GivenBack: c.givenBack.Load(), Reaped: c.reaped.Load(), LeasesLost: c.leasesLost.Load(), Repeated: c.leasesRepeated.Load(), Pauses: c.pauses.Load(),
 		RedisErrors: c.redisErrors.Load(), Stale: c.stale.Load(), Revived: c.revived.Load(), Panics: c.panics.Load(),
 	}
 }

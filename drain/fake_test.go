@@ -56,6 +56,7 @@ type oneTurn struct {
 	token buffer.Token
 	env   string
 	ids   []run.ID
+	at    map[place][]run.ID // by queue
 }
 
 func newFakeBuffer() *fakeBuffer {
@@ -209,6 +210,26 @@ func (f *fakeBuffer) Lease(_ context.Context, partition int, env string, n int, 
 	}
 	f.mu.Lock()
 	at := place{partition, env}
+	if i := slices.IndexFunc(f.turns, func(t *oneTurn) bool { return t.token == token }); i >= 0 && len(f.turns[i].at[at]) > 0 {
+		var back []run.ID
+		for _, id := range f.turns[i].at[at] {
+			switch e := f.entries[id]; {
+			case e == nil || e.state != "leased" || e.token != token:
+			case len(out) == n:
+				f.to(e, "queued")
+				e.token = buffer.Token{}
+				back = append(back, id)
+			default:
+				out = append(out, buffer.Lease{Ref: e.Ref, Token: token, Entry: e.e})
+			}
+		}
+		f.queues[at] = append(back, f.queues[at]...)
+		f.mu.Unlock()
+		if err := f.ask("lease", true); err != nil {
+			return nil, err
+		}
+		return out, nil
+	}
 	n = min(n, len(f.queues[at]))
 	var ids []run.ID
 	for _, id := range f.queues[at][:n] {
@@ -228,9 +249,10 @@ func (f *fakeBuffer) Lease(_ context.Context, partition int, env string, n int, 
 		i := slices.IndexFunc(f.turns, func(t *oneTurn) bool { return t.token == token })
 		if i < 0 {
 			i = len(f.turns)
-			f.turns = append(f.turns, &oneTurn{token: token, env: env})
+			f.turns = append(f.turns, &oneTurn{token: token, env: env, at: map[place][]run.ID{}})
 		}
 		f.turns[i].ids = append(f.turns[i].ids, ids...)
+		f.turns[i].at[at] = ids
 	}
 	f.most = max(f.most, f.states["leased"])
 	f.mu.Unlock()

@@ -23,7 +23,7 @@ func TestADrainerDies(t *testing.T) {
 				b, r := newFakeBuffer(), newFakeRuns()
 				ids := b.put("o", "e", 100, 4)
 				dead := newDrainer(t, b, r)
-				entries, err := dead.lease(turn{"o", "e", []part{{0, 10}, {1, 10}}})
+				entries, err := dead.lease(t.Context(), turn{"o", "e", []part{{0, 10}, {1, 10}}})
 				if err != nil || len(entries) != 20 {
 					t.Fatal(err)
 				}

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 )
@@ -137,13 +138,16 @@ func TestLostRepliesOfRedis(t *testing.T) {
 				var n atomic.Int64
 				b.setFault(func(o string, lost bool) error {
 					if o == op && lost == (op == "ack" || op == "lease") && n.Add(1)%3 == 1 {
-						return errDown
+						return redisdb.Unreadable() // nobody knows what it did
 					}
 					return nil
 				})
 				d := newDrainer(t, b, r)
 				drained(t, d, b)
 				r.exactly(t, ids)
+				if s := d.Stats(); s.Reaped != 0 || op == "lease" && s.Repeated == 0 {
+					t.Errorf("entries waited for their lease to end: %+v", s)
+				}
 				for _, id := range ids {
 					if b.marked[id] != 1 {
 						t.Fatalf("%s was marked %d times", id, b.marked[id])

@@ -61,6 +61,11 @@ func (n Names) Queue(partition int, envTag string) string {
 // "<envTag>:<run>" by the end of the lease in microseconds.
 func (n Names) Leases(partition int) string { return n.partitions[partition] + "l" }
 
+// Taken is the run ids that one lease took: a list, which ends with the lease.
+func (n Names) Taken(partition int, envTag, token string) string {
+	return n.partitions[partition] + "t:" + envTag + ":" + token
+}
+
 // Index is the run ids of an environment that are buffered: a sorted set in
 // lexical order, all scores 0.
 func (n Names) Index(partition int, envTag string) string {
