@@ -100,9 +100,18 @@ func (e *Engine) openRuns(ctx context.Context) (err error) {
 		return fmt.Errorf("mollifier: Config.Postgres: %w", err)
 	}
 	if err := e.runs.Deployment(ctx, e.cfg.Partitions, shard.HashVersion); err != nil {
-		return fmt.Errorf("mollifier: Config.Partitions: %w", err)
+		return unlikeDeployment(err)
 	}
 	return nil
+}
+
+// unlikeDeployment names the setting that an error of [runstore.Store.Deployment] is
+// about: Partitions if Postgres has answered, and disagrees.
+func unlikeDeployment(err error) error {
+	if errors.Is(err, runstore.ErrDisagrees) {
+		return fmt.Errorf("mollifier: Config.Partitions: %w", err)
+	}
+	return fmt.Errorf("mollifier: Config.Postgres: %w", err)
 }
 
 // openRedis opens Redis. While Redis does not answer, the engine runs without
