@@ -59,11 +59,18 @@ cross join lateral (
   select a.at, greatest(a.at, t.delay_until) as due
   from (select case when t.accepted_at > 0 then t.accepted_at else clock.now end as at) as a
 ) as born
--- limit keeps this a probe of two index entries for each row that has a parent
+-- limits keep this two probes of one index entry each for each row that has a parent:
+-- a join of the two could read the whole environment by a kept plan
 left join lateral (
-  select coalesce(r.root_id, r.id) as root, r.depth
-  from runs as n join runs as r on r.env_id = n.env_id and r.id = coalesce(n.alias_of, n.id)
-  where t.ancestor_id <> '' and n.env_id = t.env_id and n.id = t.ancestor_id limit 1
+  select r.root, r.depth
+  from (
+    select coalesce(a.alias_of, a.id) as id from runs as a
+    where t.ancestor_id <> '' and a.env_id = t.env_id and a.id = t.ancestor_id limit 1
+  ) as n
+  cross join lateral (
+    select coalesce(own.root_id, own.id) as root, own.depth from runs as own
+    where own.env_id = t.env_id and own.id = n.id limit 1
+  ) as r
 ) as ancestor on true
 order by t.env_id, t.key_slot, t.id
 on conflict do nothing
