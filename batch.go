@@ -182,6 +182,7 @@ func (e *Engine) TriggerItems(ctx context.Context, items []run.Trigger) ([]Batch
 	for i, p := range placing {
 		r := &results[at[i]]
 		r.Taken, r.Kept = !free[p.Index], r.Err != nil
+		delete(free, p.Index) // the same place again is a repeat
 	}
 	return results, nil
 }
@@ -230,17 +231,15 @@ func (e *Engine) triggerAll(ctx context.Context, snapshots []run.Snapshot) []act
 	return e.shards.TriggerAll(ctx, snapshots, claims)
 }
 
-// placeOf is what is to be written of an answered item; nothing if its place came
-// with its row, or if it is to be sent again.
+// placeOf is what is to be written of an answered item; nothing if this very item
+// made a row, which brought its place, or if it is to be sent again.
 func placeOf(t *run.Trigger, r *BatchResult) (p runstore.Place, ok bool) {
 	p = runstore.Place{Index: t.BatchItem.Index, Task: t.Task}
 	var invalid *run.InvalidError
 	switch {
 	case r.Err == nil:
 		p.Run = r.Result.ID()
-		// The answer to a repeated request is not called cached.
-		repeated := t.IdempotencyKey != "" && t.RequestKey != ""
-		return p, r.Result.Cached() || r.Result.State() == run.Buffered || repeated
+		return p, !r.Result.Created() || r.Result.State() == run.Buffered
 	case errors.As(r.Err, &invalid):
 		p.Error, p.Code = run.CleanReason(invalid.Error()), "INVALID"
 	case errors.Is(r.Err, runstore.ErrRejected):

@@ -38,6 +38,7 @@ type Answer struct {
 	ID           ID         // the run that the caller was promised; never zero
 	Canonical    ID         // the run that ID resolves to; zero means ID itself
 	Cached       bool       // the run was there before this trigger
+	Created      bool       // this very trigger made the run
 	PayloadMatch bool       // false only when Cached and the payloads differ
 	Identity     Identity   // empty means Confirmed
 	Durability   Durability // empty means DurablePostgres
@@ -86,6 +87,10 @@ func (r Result) Canonical() ID { return r.read().Canonical }
 
 // Cached reports whether the run was there before this trigger.
 func (r Result) Cached() bool { return r.read().Cached }
+
+// Created reports whether this very trigger made the run. Of the triggers of one
+// request, which are all told that it is not cached, only one did.
+func (r Result) Created() bool { return r.read().Created }
 
 // PayloadMatch is false only when the run was there before and was created
 // with another payload.

@@ -255,8 +255,10 @@ func scanPlace(row pgx.CollectableRow) (p Place, err error) {
 
 // PlaceBatch writes what items of a batch were answered with, whether those runs
 // have their rows or not, and answers which of the places were free. A place
-// that is taken keeps what it has. Without a header nothing is written. Of a
-// Place it looks at Index, Run, and where Run is zero at Task, Error and Code.
+// that is taken keeps what it has. One that a drainer has written for this very
+// run counts as free once: to the first who is about to tell the item's sender.
+// Without a header nothing is written. Of a Place it looks at Index, Run, and where
+// Run is zero at Task, Error and Code; of several with one Index, at the first.
 func (s *Store) PlaceBatch(ctx context.Context, environment, id string, places []Place) (free map[int]bool, err error) {
 	switch {
 	case environment == "":
@@ -268,6 +270,7 @@ func (s *Store) PlaceBatch(ctx context.Context, environment, id string, places [
 		indices                    []int32
 		ids, tasks, failures, code []string
 	)
+	named := make(map[int]bool, len(places))
 	for i := range places {
 		p := &places[i]
 		if p.Run.IsZero() == (p.Error == "") {
@@ -276,6 +279,10 @@ func (s *Store) PlaceBatch(ctx context.Context, environment, id string, places [
 		if p.Index < 0 || p.Index > math.MaxInt32 {
 			return nil, &run.InvalidError{Field: "index", Rule: "from 0 to 2147483647"}
 		}
+		if named[p.Index] {
+			continue
+		}
+		named[p.Index] = true
 		indices, ids, tasks = append(indices, int32(p.Index)), append(ids, p.Run.String()), append(tasks, p.Task)
 		failures, code = append(failures, p.Error), append(code, p.Code)
 	}

@@ -124,6 +124,59 @@ func TestBatchLinks(t *testing.T) {
 	}
 }
 
+// A place that a drainer wrote before the node that accepted its run did is no
+// repeat to that node: whoever comes first to tell its sender finds it free, and
+// nobody after that. A place that is written with a row that was not buffered has
+// been told of.
+func TestPlacesDrainedBeforeTheyAreAnswered(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	s.createBatch(NewBatch{ID: "b", Items: 4})
+	place := func(i int, key string) run.Trigger {
+		return run.Trigger{BatchItem: run.BatchItem{Batch: "b", Index: i}, IdempotencyKey: key}
+	}
+	drained := Materialisation{Snapshot: snapshot(place(0, ""))}
+	drained.Snapshot.Accept(1000)
+	s.drain(Created, drained)
+	s.drain(Created, fromBuffer("k", 1000, 9000))
+	alias := Materialisation{Snapshot: snapshot(place(1, "k"))}
+	alias.Snapshot.AcceptedAt, alias.Snapshot.KeyUntil = 1001, 9000
+	s.drain(Aliased, alias)
+	direct := snapshot(place(2, ""))
+	s.want(Created, direct)
+	places := []Place{
+		{Index: 0, Run: drained.Snapshot.ID},
+		{Index: 0, Run: drained.Snapshot.ID}, // twice in one call
+		{Index: 1, Run: alias.Snapshot.ID},
+		{Index: 2, Run: direct.ID},
+	}
+	if free := s.place("b", Place{Index: 0, Run: mint()}); len(free) != 0 {
+		t.Errorf("free for another run: %v", free)
+	}
+	var (
+		all   sync.WaitGroup
+		mu    sync.Mutex
+		count = map[int]int{}
+	)
+	for range 4 {
+		all.Go(func() {
+			free, err := s.PlaceBatch(t.Context(), env, "b", places)
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for i := range free {
+				count[i]++
+			}
+		})
+	}
+	all.Wait()
+	if want := map[int]int{0: 1, 1: 1}; !cmp.Equal(count, want) {
+		t.Errorf("free so often: %v, want %v", count, want)
+	}
+}
+
 // A key names one batch of its environment, whoever asks at once, until its time
 // is over.
 func TestBatchKeys(t *testing.T) {

@@ -42,7 +42,7 @@ func (t *Table[T]) answerAll(f *flight[T], h Holder, created bool) {
 		mine := created && c.Ticket == f.leader.Ticket
 		t.answer(Answer[T]{Ticket: c.Ticket, Result: run.NewResult(run.Answer{
 			ID: h.ID, Canonical: h.Canonical, AcceptedAt: h.AcceptedAt, Identity: identity, State: state, Durability: durability,
-			Cached: !mine && !same, PayloadMatch: s.PayloadHash == h.PayloadHash,
+			Cached: !mine && !same, Created: mine, PayloadMatch: s.PayloadHash == h.PayloadHash,
 		})})
 	}
 	f.cohort = emptied(f.cohort)

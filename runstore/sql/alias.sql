@@ -23,8 +23,8 @@ order by t.env_id, t.id
 on conflict do nothing
 returning env_id, id, batch_id, batch_index
 ), linked as (
-insert into batch_items (env_id, batch_id, item_index, run_id)
-select b.env_id, b.batch_id, b.batch_index, b.id
+insert into batch_items (env_id, batch_id, item_index, run_id, answered)
+select b.env_id, b.batch_id, b.batch_index, b.id, false
 from born as b
 join batches as h on h.env_id = b.env_id and h.id = b.batch_id
 order by b.env_id, b.batch_id, b.batch_index

@@ -4,7 +4,8 @@
 --   span is how long the key is held from the acceptance on; ended is a final
 --   status that the row is born with, or empty; a row stands that distance below
 --   its ancestor, and takes the root and the depth from there (no ancestor: it is
---   a root). Last, whether rows that were not taken in time are born expired.
+--   a root). Last, whether the rows come from the buffer: those that were not taken
+--   in time are born expired, and whoever triggered them is told by somebody else.
 -- Replies: id, accepted_at, key_until, status of each row that was inserted.
 --   A row whose id or slot is taken is left out; whoever inserted it has
 --   committed by then, so the next statement sees it.
@@ -76,8 +77,8 @@ order by t.env_id, t.key_slot, t.id
 on conflict do nothing
 returning env_id, id, accepted_at, key_until, status, batch_id, batch_index
 ), linked as (
-insert into batch_items (env_id, batch_id, item_index, run_id)
-select b.env_id, b.batch_id, b.batch_index, b.id
+insert into batch_items (env_id, batch_id, item_index, run_id, answered)
+select b.env_id, b.batch_id, b.batch_index, b.id, not $39
 from born as b
 -- limit, here too: a join could read all batches by a plan that was made when there were none
 cross join lateral (select from batches as h where h.env_id = b.env_id and h.id = b.batch_id limit 1) as header
