@@ -73,6 +73,27 @@ type Config struct {
 	// that time.
 	Enrolled func(organisation string) bool
 
+	// OnMaterialised receives runs as they land: it is called in the Postgres
+	// transaction that inserts their rows, whether they passed or were drained, and
+	// what it writes with tx stands exactly if the rows do. Nil costs nothing; with
+	// it an insert is a transaction, longer by two round trips and the call.
+	//
+	// A run whose row was written is never handed over again, and an alias never
+	// is: the run that it names was. But a transaction that is rolled back after
+	// the call is repeated, so only what is written with tx happens once.
+	//
+	// An error or a panic rolls the transaction back, and the runs are tried one by
+	// one: those that it is about wait, in the buffer if they can, and are tried
+	// until it takes them. An error for which errors.Is(err, run.ErrInvalid) holds
+	// refuses a run for good: its trigger gets that error; if it was acknowledged
+	// before, it becomes a SYSTEM_FAILURE, of which the hook is not told.
+	//
+	// It is called from several goroutines at once. It has to return when ctx ends
+	// (about PostgresDeadline), and must not call the engine, which may wait for
+	// the very transaction. Every node of a deployment that writes rows, draining
+	// nodes too, needs the same one.
+	OnMaterialised Hook
+
 	// Logger receives the engine's log. Nil discards it.
 	Logger *slog.Logger
 }

@@ -92,7 +92,7 @@ func (e *Engine) openRuns(ctx context.Context) (err error) {
 	if e.runs, err = runstore.Open(ctx, runstore.Config{
 		URL: e.cfg.Postgres, MaxConns: e.cfg.PostgresConns, StatementTimeout: e.cfg.PostgresDeadline,
 		BreakerFailures: breakerFailures, BreakerPause: 500 * time.Millisecond,
-		OnBreaker: e.logPostgres, Observe: e.gate.Observe,
+		OnBreaker: e.logPostgres, Observe: e.gate.Observe, Hook: e.hook(),
 	}); err != nil {
 		return fmt.Errorf("mollifier: Config.Postgres: %w", err)
 	}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	mollifier "github.com/e0ff5a15/mollifier"
 	"github.com/e0ff5a15/mollifier/client"
 	"github.com/e0ff5a15/mollifier/run"
@@ -16,7 +18,7 @@ import (
 
 // The Go code that the pages show, so that it compiles. It is not run here; the
 // tests of the engine are about what it does.
-var _ = []any{open, trigger, triggerMany, branch, others, works, closes, overHTTP}
+var _ = []any{open, trigger, triggerMany, branch, others, works, lands, closes, overHTTP}
 
 func open(ctx context.Context) error {
 	engine, err := mollifier.New(ctx, mollifier.Config{
@@ -107,6 +109,20 @@ func works(ctx context.Context, engine *mollifier.Engine, work func([]byte) ([]b
 		}
 	}
 	return nil
+}
+
+func lands(cfg mollifier.Config) mollifier.Config {
+	cfg.OnMaterialised = func(ctx context.Context, tx pgx.Tx, runs []run.Landed) error {
+		rows := make([][]any, 0, len(runs))
+		for _, r := range runs {
+			if !r.Status.Final() { // cancelled or expired in the buffer: nothing is to be done
+				rows = append(rows, []any{r.ID.String(), r.Trigger.Environment, r.Trigger.Task})
+			}
+		}
+		_, err := tx.CopyFrom(ctx, pgx.Identifier{"outbox"}, []string{"run", "environment", "task"}, pgx.CopyFromRows(rows))
+		return err
+	}
+	return cfg
 }
 
 func closes(engine *mollifier.Engine) {

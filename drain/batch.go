@@ -190,8 +190,12 @@ func (d *Drainer) transact(environment string, entries []entry) (served bool) {
 		d.count.batches.Add(1)
 		d.pace.succeeded(len(entries), began, time.Now())
 		d.fits.fine(environment, len(entries))
+	case len(failed) == len(entries) && ofHook(outage) && len(entries) == 1:
+		d.giveBack(failed, d.delay(0, true), false) // it alone: others go on
 	case len(failed) == len(entries):
-		d.fits.spoiled(environment, len(entries))
+		if !ofHook(outage) { // which was called for each of them alone
+			d.fits.spoiled(environment, len(entries))
+		}
 		pause := d.outage(outage, began)
 		if len(entries) == 1 {
 			// It may be at fault itself: let others pass it.
@@ -222,6 +226,12 @@ func poisonous(err error) bool {
 	return errors.Is(err, runstore.ErrRejected) || errors.Is(err, run.ErrInvalid)
 }
 
+// ofHook reports whether it was the hook that took no runs, and not Postgres.
+func ofHook(err error) bool {
+	refused, ok := errors.AsType[*run.RefusedError](err)
+	return ok && refused.Part == runstore.PartHook
+}
+
 // outage begins a pause, unless it is only this drainer that ends.
 func (d *Drainer) outage(err error, began time.Time) (pause time.Duration) {
 	if d.work.Err() != nil {
@@ -234,7 +244,11 @@ func (d *Drainer) outage(err error, began time.Time) (pause time.Duration) {
 	pause, first := d.pace.failed(began, time.Now(), after)
 	if first {
 		d.count.pauses.Add(1)
-		d.log.Warn("the drain pauses: postgres is not available", slog.Any("error", err))
+		why := "postgres is not available"
+		if ofHook(err) {
+			why = "the hook takes no runs"
+		}
+		d.log.Warn("the drain pauses: "+why, slog.Any("error", err))
 	}
 	return pause
 }

@@ -28,7 +28,7 @@ func (s *Store) settleDebounced(ctx context.Context, it item) Settled {
 	c := s.retry(ctx, s.hot, untilDone, func(ctx context.Context, conn *pgxpool.Conn) error {
 		for range maxRounds {
 			err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) (err error) {
-				settled, err = debounce(ctx, tx, it)
+				settled, err = s.debounce(ctx, tx, it)
 				return err
 			})
 			if !errors.Is(err, errRaceLost) {
@@ -45,7 +45,7 @@ func (s *Store) settleDebounced(ctx context.Context, it item) Settled {
 
 // debounce settles the trigger under the lock on its debounce key. errRaceLost
 // voids the transaction: somebody else took the slot of the trigger's own key.
-func debounce(ctx context.Context, tx pgx.Tx, it item) (Settled, error) {
+func (s *Store) debounce(ctx context.Context, tx pgx.Tx, it item) (Settled, error) {
 	hash := it.snapshot.Trigger.DebounceHash()
 	if _, err := tx.Exec(ctx, debounceLockSQL, int64(binary.BigEndian.Uint64(hash[:8]))); err != nil {
 		return Settled{}, err
@@ -79,14 +79,14 @@ func debounce(ctx context.Context, tx pgx.Tx, it item) (Settled, error) {
 	err = tx.QueryRow(ctx, debounceFindSQL, env, hash[:]).Scan(&id, &due)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return it.beDebounced(ctx, tx, hash, at, found[0].now, outcome)
+		return s.beDebounced(ctx, tx, it, hash, at, found[0].now, outcome)
 	case err != nil:
 		return Settled{}, err
 	case due:
 		if _, err := tx.Exec(ctx, debounceReleaseSQL, env, id); err != nil {
 			return Settled{}, err
 		}
-		return it.beDebounced(ctx, tx, hash, at, found[0].now, outcome)
+		return s.beDebounced(ctx, tx, it, hash, at, found[0].now, outcome)
 	}
 	into, err := run.ParseID(id)
 	if err != nil {
@@ -120,7 +120,7 @@ func succeed(ctx context.Context, tx pgx.Tx, it *item, seen *holderRow, at run.I
 
 // beDebounced inserts the trigger's own run, and puts it into the slot of the
 // debounce key.
-func (it item) beDebounced(ctx context.Context, tx pgx.Tx, hash run.Hash, at, now run.Instant, outcome Outcome) (Settled, error) {
+func (s *Store) beDebounced(ctx context.Context, tx pgx.Tx, it item, hash run.Hash, at, now run.Instant, outcome Outcome) (Settled, error) {
 	delayed := *it.snapshot
 	delayed.Trigger.DelayUntil = now.Add(delayed.Trigger.Debounce.Delay).Time()
 	it.snapshot = &delayed
@@ -137,7 +137,9 @@ func (it item) beDebounced(ctx context.Context, tx pgx.Tx, hash run.Hash, at, no
 	if _, err := tx.Exec(ctx, debounceHoldSQL, delayed.Trigger.Environment, delayed.ID.String(), hash[:]); err != nil {
 		return Settled{}, err
 	}
-	return Settled{Outcome: outcome, Holder: b.holder(&delayed)}, nil
+	l := landing{hook: s.hook}
+	l.add(&it, b)
+	return Settled{Outcome: outcome, Holder: b.holder(&delayed)}, l.tell(ctx, tx)
 }
 
 // push merges the trigger into a run that is still delayed.

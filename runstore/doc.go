@@ -115,6 +115,50 @@
 // A run that goes through the buffer, because Postgres is down, is not debounced:
 // it is a run of its own with the delay of its trigger.
 //
+// # The hook
+//
+// A [Hook] is told of runs in the transaction that inserts their rows, as the
+// last thing before its commit. So what it writes and the rows are one change,
+// an outbox without a gap:
+//
+//   - rolled back, by an error, a crash or a lost race: neither is there. The
+//     repeat inserts anew and calls the hook anew.
+//   - committed, reply lost: both are there. The repeat finds the run's id, is
+//     [Replayed], inserts nothing, and has nothing to tell.
+//   - two nodes with one run at once: the second insert waits for the first, by
+//     id or by slot, and finds it committed or gone.
+//
+// It is told of rows of kind 0 that are runs of their own: not of aliases, which
+// name a run that it was told of, nor of a push, nor of a run that is stored as
+// its failure only ([Materialisation].Failed). That last exception is the exit
+// for a run that the hook itself refuses for good.
+//
+// The store's locks are taken before the call and kept during it, and the hook
+// locks what it likes after them. Two batches whose hooks lock the same rows in
+// different orders may deadlock; that is retried like a deadlock of the store's
+// own. A hook that hangs is cut off by idle_in_transaction_session_timeout, and
+// keeps its connection until it returns.
+//
+// What an error of the hook means:
+//
+//   - an error of Postgres that may pass (a deadlock, a timeout, a lost
+//     connection), or an ended context: as if the store's own statement had met it.
+//   - run.ErrInvalid: one of the runs can never land. The batch is halved until it
+//     is alone, and it is [ErrRejected].
+//   - anything else, a constraint that the hook's rows break and a panic included:
+//     nobody can tell whether a run or the hook is at fault. The batch is halved; a
+//     run that fails alone is refused for now, with run.ErrUnavailable and the part
+//     [PartHook]. After maxAlone of them in a row the rest is refused unhalved: a
+//     hook that takes nothing costs some thirty transactions for a batch, not a
+//     thousand. Such an error never makes a run a failure: who holds the run,
+//     caller or buffer, tries again.
+//
+// Neither counts against Postgres in the breaker. The hook's time is part of an
+// attempt's, as [Config].Observe sees it: slow hooks are pressure.
+//
+// A hook that has ended the transaction by a statement of its own gets an error
+// although the rows stand; the repeat finds them.
+//
 // # What a crash leaves
 //
 // The direct path is one statement, a takeover or a reset one transaction, so

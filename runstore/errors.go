@@ -49,8 +49,9 @@ type cause struct {
 	// down: Postgres is not there, or the way to it is broken; answered: it did
 	// answer, whatever it said; ailing: it said that it can not go on.
 	down, answered, ailing bool
+	hook                   bool // the hook refused, and it is not known what is at fault
 	text                   string
-	context                error
+	context                error // an ended context, or what the hook says of an invalid run
 }
 
 func (c *cause) Error() string { return c.text }
@@ -66,6 +67,9 @@ func missing(field string) error {
 func diagnose(err error) *cause {
 	if c, ok := errors.AsType[*cause](err); ok {
 		return c
+	}
+	if h, ok := errors.AsType[*hookError](err); ok {
+		return h.cause()
 	}
 	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return diagnoseState(refused.Code)
@@ -115,17 +119,27 @@ func diagnoseState(state string) *cause {
 	return c
 }
 
+// PartHook is the Part of a *run.RefusedError that comes from the [Hook].
+const PartHook = "hook"
+
 // refusal is the error that callers get when c was the last word.
 func refusal(c *cause) error {
 	reason := run.ErrUnavailable
 	if c.closed {
 		reason = run.ErrClosed
 	}
-	return &run.RefusedError{Reason: reason, Part: "postgres", Err: c}
+	part := "postgres"
+	if c.hook {
+		part = PartHook
+	}
+	return &run.RefusedError{Reason: reason, Part: part, Err: c}
 }
 
 // rejection is the error of a single row that is at fault.
 func rejection(c *cause) error {
+	if c.hook {
+		return fmt.Errorf("runstore: %w (%w)", ErrRejected, c)
+	}
 	return fmt.Errorf("runstore: %w (%s)", ErrRejected, c.text)
 }
 

@@ -64,7 +64,7 @@ func (s *Store) Materialise(ctx context.Context, materialisations []Materialisat
 	}
 	s.answer(ctx, items,
 		func(ctx context.Context, conn *pgxpool.Conn, items []item) ([]item, error) {
-			return materialiseRounds(ctx, conn, items, answers)
+			return s.materialiseRounds(ctx, conn, items, answers)
 		},
 		func(it item, err error) { answers[it.at] = Materialised{Err: err} })
 	return answers
@@ -91,7 +91,7 @@ func buffered(m *Materialisation) (item, error) {
 	}
 	failure := m.Failed
 	if m.Failed != nil {
-		it.ended = run.SystemFailure
+		it.ended, it.unfit = run.SystemFailure, true
 		strip(&s.Trigger)
 	}
 	if patched.Cancelled != nil {
@@ -137,14 +137,14 @@ func strip(t *run.Trigger) {
 // materialiseRounds goes through insert, look, patch, merge until every item
 // has its answer. It returns the items that have none yet. A key that comes n
 // times may need n rounds, so only rounds that answer nothing are counted.
-func materialiseRounds(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Materialised) ([]item, error) {
+func (s *Store) materialiseRounds(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Materialised) ([]item, error) {
 	for idle := 0; idle < maxRounds; idle++ {
 		before := len(items)
 		var err error
-		if items, err = insertBuffered(ctx, conn, items, answers); err != nil || len(items) == 0 {
+		if items, err = s.insertBuffered(ctx, conn, items, answers); err != nil || len(items) == 0 {
 			return items, err
 		}
-		if items, err = resolve(ctx, conn, items, answers); err != nil || len(items) == 0 {
+		if items, err = s.resolve(ctx, conn, items, answers); err != nil || len(items) == 0 {
 			return items, err
 		}
 		if len(items) < before {
@@ -156,12 +156,12 @@ func materialiseRounds(ctx context.Context, conn *pgxpool.Conn, items []item, an
 
 // insertBuffered stores what is new in one statement, and returns the items
 // whose id or slot is taken.
-func insertBuffered(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Materialised) ([]item, error) {
+func (s *Store) insertBuffered(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Materialised) ([]item, error) {
 	c := columns{buffered: true}
 	for i := range items {
 		c.add(&items[i], items[i].snapshot.AcceptedAt)
 	}
-	born, err := insertRows(ctx, conn, &c)
+	born, err := s.land(ctx, conn, items, &c)
 	if err != nil {
 		return items, err
 	}
@@ -180,24 +180,24 @@ func insertBuffered(ctx context.Context, conn *pgxpool.Conn, items []item, answe
 
 // resolve answers the items that have their row, and those whose key another
 // row holds. It returns those that have to be tried again.
-func resolve(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Materialised) ([]item, error) {
+func (s *Store) resolve(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Materialised) ([]item, error) {
 	found, err := whatStands(ctx, conn, items)
 	if err != nil {
 		return items, err
 	}
 	var again, behind, contested []item
 	for i, it := range items {
-		s := &found[i]
+		stands := &found[i]
 		switch {
-		case s.mine.found() && s.ver < it.ver:
+		case stands.mine.found() && stands.ver < it.ver:
 			behind = append(behind, it)
-		case s.mine.found():
-			h, err := s.mine.holder(it.snapshot.ID)
+		case stands.mine.found():
+			h, err := stands.mine.holder(it.snapshot.ID)
 			answers[it.at] = Materialised{Outcome: Replayed, Holder: h}
 			if err != nil {
 				answers[it.at] = Materialised{Err: refusal(diagnose(err))}
 			}
-		case s.slot.found():
+		case stands.slot.found():
 			contested = append(contested, it)
 		case it.absent == maxRounds-1:
 			// Never inserted, and nothing of its environment in its way.
@@ -215,6 +215,6 @@ func resolve(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Ma
 	if len(contested) == 0 {
 		return again, nil
 	}
-	later, err := merge(ctx, conn, contested, answers)
+	later, err := s.merge(ctx, conn, contested, answers)
 	return append(again, later...), err
 }

@@ -25,7 +25,7 @@ var (
 // returns the items that have to look again: those whose holder changed before
 // it was locked, those behind a run that changed their key in this very call,
 // or all of them if the transaction could not keep what it had decided.
-func merge(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Materialised) ([]item, error) {
+func (s *Store) merge(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Materialised) ([]item, error) {
 	slices.SortStableFunc(items, func(a, b item) int {
 		return cmp.Or(
 			strings.Compare(a.snapshot.Trigger.Environment, b.snapshot.Trigger.Environment),
@@ -35,7 +35,7 @@ func merge(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Mate
 	})
 	var m merger
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		m = merger{decided: make(map[int]Materialised, len(items)), ins: columns{buffered: true}}
+		m = merger{landing: landing{hook: s.hook}, decided: make(map[int]Materialised, len(items)), ins: columns{buffered: true}}
 		return m.run(ctx, tx, items)
 	})
 	if errors.Is(err, errRaceLost) {
@@ -57,6 +57,7 @@ func merge(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Mate
 
 // merger collects what one transaction is going to write.
 type merger struct {
+	landing landing
 	decided map[int]Materialised
 
 	ins      columns
@@ -251,12 +252,20 @@ func (m *merger) write(ctx context.Context, tx pgx.Tx) error {
 			if !ok {
 				return errRaceLost
 			}
+			m.landing.add(e.item, b)
 			m.decided[e.item.at] = Materialised{Outcome: e.outcome, Holder: b.holder(e.item.snapshot)}
 		}
 	}
-	if len(m.aliases.id) == 0 {
-		return nil
+	if len(m.aliases.id) > 0 {
+		if err := m.alias(ctx, tx); err != nil {
+			return err
+		}
 	}
+	return m.landing.tell(ctx, tx)
+}
+
+// alias writes the other names of runs, and tells the runs what was merged into them.
+func (m *merger) alias(ctx context.Context, tx pgx.Tx) error {
 	rows, err := tx.Query(ctx, aliasSQL, m.aliases.args()...)
 	if err != nil {
 		return err

@@ -13,6 +13,12 @@ type rounds func(ctx context.Context, conn *pgxpool.Conn, items []item) ([]item,
 // did not succeed. When some row is at fault it halves the items until the row
 // is alone, so that one bad row fails nobody but itself.
 func (s *Store) answer(ctx context.Context, items []item, round rounds, refuse func(item, error)) {
+	s.split(ctx, items, round, refuse, new(int))
+}
+
+// split is answer's recursion; alone counts the items in a row that the hook has
+// refused one by one. Where it refuses all of them, halving finds nothing.
+func (s *Store) split(ctx context.Context, items []item, round rounds, refuse func(item, error), alone *int) {
 	if len(items) == 0 {
 		return
 	}
@@ -22,11 +28,15 @@ func (s *Store) answer(ctx context.Context, items []item, round rounds, refuse f
 	})
 	switch {
 	case c == nil:
-	case c.verdict == poison && len(items) > 1:
+		*alone = 0
+	case len(items) > 1 && (c.verdict == poison || c.hook && *alone < maxAlone):
 		half := len(items) / 2
-		s.answer(ctx, items[:half], round, refuse)
-		s.answer(ctx, items[half:], round, refuse)
+		s.split(ctx, items[:half], round, refuse, alone)
+		s.split(ctx, items[half:], round, refuse, alone)
 	default:
+		if c.hook {
+			*alone++
+		}
 		for _, it := range items {
 			refuse(it, outward(c))
 		}

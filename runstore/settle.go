@@ -120,6 +120,7 @@ type item struct {
 	ended    run.Status  // the final status that it is born with; or empty
 	endedAt  run.Instant
 	failure  string // the document of its error; or empty
+	unfit    bool   // stored as its failure only
 }
 
 func (it *item) slot() []byte {
@@ -154,7 +155,7 @@ func (s *Store) Settle(ctx context.Context, settlements []Settlement) []Settled 
 	}
 	s.answer(ctx, items,
 		func(ctx context.Context, conn *pgxpool.Conn, items []item) ([]item, error) {
-			return settleRounds(ctx, conn, items, answers)
+			return s.settleRounds(ctx, conn, items, answers)
 		},
 		func(it item, err error) { answers[it.at] = Settled{Err: err} })
 	for _, it := range debounced {
@@ -187,10 +188,10 @@ func (it *item) prepare() error {
 
 // settleRounds goes through insert, look, take over, until every item has its
 // answer. It returns the items that have none yet.
-func settleRounds(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Settled) ([]item, error) {
+func (s *Store) settleRounds(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Settled) ([]item, error) {
 	for range maxRounds {
 		var err error
-		if items, err = insert(ctx, conn, items, answers); err != nil || len(items) == 0 {
+		if items, err = s.insert(ctx, conn, items, answers); err != nil || len(items) == 0 {
 			return items, err
 		}
 		var ended []item
@@ -199,7 +200,7 @@ func settleRounds(ctx context.Context, conn *pgxpool.Conn, items []item, answers
 		}
 		if len(ended) > 0 {
 			var again []item
-			again, err = takeOver(ctx, conn, ended, answers)
+			again, err = s.takeOver(ctx, conn, ended, answers)
 			items = append(items, again...)
 			if err != nil {
 				return items, err
@@ -225,12 +226,12 @@ func settleRounds(ctx context.Context, conn *pgxpool.Conn, items []item, answers
 }
 
 // insert stores what is new, and returns the items whose id or slot is taken.
-func insert(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Settled) ([]item, error) {
+func (s *Store) insert(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Settled) ([]item, error) {
 	var c columns
 	for i := range items {
 		c.add(&items[i], items[i].snapshot.AcceptedAt)
 	}
-	born, err := insertRows(ctx, conn, &c)
+	born, err := s.land(ctx, conn, items, &c)
 	if err != nil {
 		return items, err
 	}

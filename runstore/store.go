@@ -84,6 +84,9 @@ type Config struct {
 	// waiting for one of the pool. The error is nil unless Postgres, or the way
 	// to it, was at fault. It must be quick and safe for concurrent use.
 	Observe func(latency, poolWait time.Duration, err error)
+	// Hook is told of runs in the transaction that inserts them; see [Hook]. Nil
+	// costs nothing.
+	Hook Hook
 }
 
 // Store keeps runs in one Postgres database. Its methods are safe for
@@ -96,6 +99,7 @@ type Store struct {
 	closed  atomic.Bool
 	breaker *breaker // nil for none
 	observe func(latency, poolWait time.Duration, err error)
+	hook    Hook // nil for none
 }
 
 // Open checks the configuration and makes the connection pools. It does not
@@ -121,7 +125,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		c.Application = "mollifier"
 	}
 	reserve := max(1, c.MaxConns*3/8)
-	s := &Store{attempt: 2*c.StatementTimeout + time.Second, observe: c.Observe}
+	s := &Store{attempt: 2*c.StatementTimeout + time.Second, observe: c.Observe, hook: c.Hook}
 	var err error
 	if s.hot, err = openPool(ctx, c, c.MaxConns-reserve, hotPlans); err != nil {
 		return nil, err

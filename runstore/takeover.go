@@ -36,7 +36,7 @@ type lockedSlot struct {
 // them, empty and fill them. It returns the items that have to look again: a
 // second item of one key, one whose holder was replaced before it was locked,
 // or all of them if the transaction could not keep what it had decided.
-func takeOver(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Settled) (again []item, err error) {
+func (s *Store) takeOver(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Settled) (again []item, err error) {
 	first := make(map[slotName]bool, len(items))
 	var batch, later []item
 	for _, it := range items {
@@ -50,7 +50,7 @@ func takeOver(ctx context.Context, conn *pgxpool.Conn, items []item, answers []S
 	}
 	var decided map[int]Settled
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) (err error) {
-		decided, err = takeOverLocked(ctx, tx, batch)
+		decided, err = s.takeOverLocked(ctx, tx, batch)
 		return err
 	})
 	if errors.Is(err, errRaceLost) {
@@ -69,7 +69,7 @@ func takeOver(ctx context.Context, conn *pgxpool.Conn, items []item, answers []S
 	return append(again, later...), nil
 }
 
-func takeOverLocked(ctx context.Context, tx pgx.Tx, items []item) (map[int]Settled, error) {
+func (s *Store) takeOverLocked(ctx context.Context, tx pgx.Tx, items []item) (map[int]Settled, error) {
 	locked, err := lockSlots(ctx, tx, items)
 	if err != nil {
 		return nil, err
@@ -114,15 +114,17 @@ func takeOverLocked(ctx context.Context, tx pgx.Tx, items []item) (map[int]Settl
 	if err != nil {
 		return nil, err
 	}
+	l := landing{hook: s.hook}
 	for _, it := range entering {
 		b, ok := born[it.snapshot.ID.String()]
 		if !ok {
 			return nil, errRaceLost
 		}
+		l.add(&it, b)
 		delete(born, it.snapshot.ID.String())
 		decided[it.at] = Settled{Outcome: TookOver, Holder: b.holder(it.snapshot)}
 	}
-	return decided, nil
+	return decided, l.tell(ctx, tx)
 }
 
 func lockSlots(ctx context.Context, tx pgx.Tx, items []item) (map[slotName]*lockedSlot, error) {
