@@ -22,14 +22,16 @@ func (c *Client) Cancel(ctx context.Context, id string) error {
 
 // Reschedule moves the delay of a DELAYED run: a duration, or an ISO 8601 date.
 func (c *Client) Reschedule(ctx context.Context, id, delay string) (r Run, err error) {
-	_, err = c.do(ctx, call{http.MethodPost, runPath("v1", id, "reschedule"), map[string]string{"delay": delay}, &r})
+	_, err = c.do(ctx, call{
+		method: http.MethodPost, path: runPath("v1", id, "reschedule"), body: map[string]string{"delay": delay}, into: &r,
+	})
 	return r, err
 }
 
 // Replay triggers again what a run did, without its key, and returns the new run's id.
 func (c *Client) Replay(ctx context.Context, id string) (string, error) {
 	var v struct{ ID string }
-	_, err := c.do(ctx, call{http.MethodPost, runPath("v1", id, "replay"), nil, &v})
+	_, err := c.do(ctx, call{method: http.MethodPost, path: runPath("v1", id, "replay"), into: &v})
 	return v.ID, err
 }
 

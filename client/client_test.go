@@ -93,6 +93,26 @@ func TestOneRequestKeyForACall(t *testing.T) {
 	})
 }
 
+// What is wanted where the key is in flight is said on each try, and a conflict is
+// no reason for another one.
+func TestInFlight(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := &node{t: t, answers: []answer{{status: 503, body: `{}`}, {
+			status: 409, body: `{"error":"x","type":"urn:mollifier:problem:in-flight"}`, header: map[string]string{"X-Should-Retry": "false"},
+		}}}
+		_, err := newClient(t, n).Trigger(t.Context(), client.Trigger{Task: "a", InFlight: "conflict"})
+		if !errors.Is(err, client.InFlight) {
+			t.Error(err)
+		}
+		for _, r := range n.requests {
+			if r.Header.Get("Idempotency-In-Flight") != "conflict" {
+				t.Errorf("%v", r.Header)
+			}
+		}
+	})
+}
+
 // What the node asks for is waited for, and at most a quarter more.
 func TestPauses(t *testing.T) {
 	t.Parallel()

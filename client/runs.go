@@ -18,6 +18,10 @@ type Trigger struct {
 	// Payload is any JSON; nil for none.
 	Payload json.RawMessage
 	Options Options
+	// InFlight says what is to happen while another trigger of the idempotency key is
+	// under way: share (the default) its answer, wait until it has one and ask anew,
+	// or conflict: be refused, with InFlight.
+	InFlight string
 }
 
 // Options of a trigger. What is zero is not sent, and takes the node's default.
@@ -100,7 +104,11 @@ func (c *Client) Trigger(ctx context.Context, t Trigger) (h Handle, err error) {
 		Payload json.RawMessage `json:"payload,omitempty"`
 		Options Options         `json:"options"`
 	}{t.Payload, t.Options}
-	_, err = c.do(ctx, call{http.MethodPost, "/api/v1/tasks/" + url.PathEscape(t.Task) + "/trigger", body, &h})
+	k := call{method: http.MethodPost, path: "/api/v1/tasks/" + url.PathEscape(t.Task) + "/trigger", body: body, into: &h}
+	if t.InFlight != "" {
+		k.header = http.Header{"Idempotency-In-Flight": {t.InFlight}}
+	}
+	_, err = c.do(ctx, k)
 	if err == nil && h.ID == "" {
 		err = errors.New("client: acknowledged without a run id")
 	}
@@ -109,7 +117,7 @@ func (c *Client) Trigger(ctx context.Context, t Trigger) (h Handle, err error) {
 
 // Run reads a run by any id that was ever handed out for it.
 func (c *Client) Run(ctx context.Context, id string) (r Run, err error) {
-	_, err = c.do(ctx, call{http.MethodGet, "/api/v3/runs/" + url.PathEscape(id), nil, &r})
+	_, err = c.do(ctx, call{method: http.MethodGet, path: "/api/v3/runs/" + url.PathEscape(id), into: &r})
 	return r, err
 }
 
@@ -149,7 +157,7 @@ func (c *Client) List(ctx context.Context, f Filter) iter.Seq2[Run, error] {
 				Data       []Run
 				Pagination struct{ Next string }
 			}
-			if _, err := c.do(ctx, call{http.MethodGet, "/api/v1/runs?" + q.Encode(), nil, &page}); err != nil {
+			if _, err := c.do(ctx, call{method: http.MethodGet, path: "/api/v1/runs?" + q.Encode(), into: &page}); err != nil {
 				yield(Run{}, err)
 				return
 			}

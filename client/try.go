@@ -23,8 +23,9 @@ const (
 // call is one call of the API, with all its tries.
 type call struct {
 	method, path string
-	body         any // nil for none
-	into         any // receives the answer; nil for nobody
+	header       http.Header // besides those of every call
+	body         any         // nil for none
+	into         any         // receives the answer; nil for nobody
 }
 
 // do makes a call, in as many tries as patience allows. tries is how many there
@@ -74,6 +75,9 @@ func (c *Client) try(ctx context.Context, k call, key string, body []byte) (aske
 	req, err := http.NewRequestWithContext(ctx, k.method, c.cfg.URL+k.path, bytes.NewReader(body))
 	if err != nil {
 		return 0, false, errors.New("client: the request can not be made") // the URL may hold a secret
+	}
+	for name, values := range k.header {
+		req.Header[name] = values
 	}
 	req.Header.Set("Authorization", "Bearer "+c.cfg.Key)
 	req.Header.Set("Content-Type", "application/json")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"reflect"
+	"strings"
 
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
@@ -134,6 +135,9 @@ func (a *api) batchRequest(c *call) (r run.BatchRequest, origin run.Trigger, err
 	origin = run.Trigger{Organisation: c.env.Organisation.ID, Environment: c.env.ID, Task: "batch"}
 	if err := readHeaders(c.Header, &origin); err != nil {
 		return r, origin, err
+	}
+	if origin.InFlight != "" {
+		return r, origin, malformed(strings.ToLower(headerInFlight), "is for single triggers")
 	}
 	r = run.BatchRequest{
 		Organisation: origin.Organisation, Environment: origin.Environment,

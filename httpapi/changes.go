@@ -66,7 +66,7 @@ func (a *api) changeOperations() []operation {
 			method: http.MethodPost, path: "/api/v1/runs/{runId}/replay", maybe: true, do: a.replay,
 			id: "replayRun", summary: "Trigger again what a run did", scope: "write:runs",
 			request: reflect.TypeFor[replayBody](), answer: reflect.TypeFor[idAnswer](),
-			requestHeader: []string{headerRequestKey},
+			requestHeader: []string{headerInFlight, headerRequestKey},
 		},
 		{
 			method: http.MethodPost, path: "/api/v1/runs/{runId}/reschedule", write: true, do: a.reschedule,

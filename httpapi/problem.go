@@ -73,6 +73,7 @@ var (
 	errSlow     = errors.New("body came too slowly")
 	errShort    = errors.New("body shorter than announced")
 	errCut      = errors.New("body was cut off")
+	errMismatch = errors.New("another payload")
 )
 
 // problemOf maps an error to its answer. An error that it does not know is an
@@ -98,6 +99,10 @@ func problemOf(err error) *problem {
 		return newProblem(http.StatusBadRequest, "invalid", "Request body is shorter than its content-length")
 	case errors.Is(err, errCut):
 		return newProblem(http.StatusBadRequest, "invalid", "Request body was cut off")
+	case errors.Is(err, errMismatch):
+		return newProblem(http.StatusUnprocessableEntity, "payload-mismatch", "The idempotency key holds a run of another payload, or is about to; nothing was stored")
+	case errors.Is(err, run.ErrInFlight):
+		return newProblem(http.StatusConflict, "in-flight", "Another trigger of this idempotency key is in flight; nothing was stored").with("X-Should-Retry", "false")
 	case errors.Is(err, run.ErrQuota):
 		return quotaProblem(err)
 	case errors.Is(err, run.ErrConflict):

@@ -49,12 +49,16 @@ func (a *api) replay(ctx context.Context, c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	inFlight, err := oneHeader(c.Header, headerInFlight)
+	if err != nil {
+		return reply{}, err
+	}
 	id, err := a.changeRun(c)
 	if err != nil {
 		return reply{}, err
 	}
 	result, err := a.Engine.Replay(ctx, c.env.ID, id, func(t *run.Trigger) error {
-		t.RequestKey = requestKey
+		t.RequestKey, t.InFlight = requestKey, run.InFlight(inFlight)
 		return body.edit(t, c.env.Type, a.Now())
 	})
 	if err != nil {

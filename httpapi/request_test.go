@@ -114,6 +114,8 @@ func TestErrorsOfTheEngine(t *testing.T) {
 		{&run.RefusedError{Reason: run.ErrClaimTimeout, Part: "claim", RetryAfter: time.Minute}, 503, "Timed out waiting", "60"},
 		{&run.RefusedError{Reason: run.ErrClosed, Part: "engine"}, 503, "stopping", "1"},
 		{run.ErrClosed, 503, "stopping", "1"},
+		{&run.InFlightError{}, 409, "in flight", ""},
+		{&run.InFlightError{OtherPayload: true}, 409, "in flight", ""},
 		{context.DeadlineExceeded, 503, "No answer in time", "1"},
 		{hidden, 500, "Internal error", ""},
 		{&net.OpError{Op: "dial", Err: hidden}, 500, "Internal error", ""},

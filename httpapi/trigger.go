@@ -22,6 +22,7 @@ import (
 const (
 	headerKey         = "Idempotency-Key"
 	headerKeyTTL      = "Idempotency-Key-TTL"
+	headerInFlight    = "Idempotency-In-Flight"
 	headerRequestKey  = "X-Trigger-Request-Idempotency-Key"
 	headerTraceParent = "Traceparent"
 	headerTraceState  = "Tracestate"
@@ -128,7 +129,7 @@ func (a *api) triggerOperations() []operation {
 		method: http.MethodPost, path: "/api/v1/tasks/{taskId}/trigger", write: true, do: a.trigger,
 		id: "trigger", summary: "Trigger a task", scope: "trigger:tasks",
 		request: reflect.TypeFor[triggerBody](), answer: reflect.TypeFor[triggerAnswer](),
-		requestHeader: []string{headerKey, headerKeyTTL, headerRequestKey, headerTraceParent, headerTraceState},
+		requestHeader: []string{headerKey, headerKeyTTL, headerInFlight, headerRequestKey, headerTraceParent, headerTraceState},
 		answerHeader:  []string{headerReplayed, headerToken, headerClaims},
 	}}
 }
@@ -164,11 +165,14 @@ func (a *api) trigger(ctx context.Context, c *call) (reply, error) {
 	}
 	t.OneTimeToken = c.token != nil && c.token.OneTime
 	result, err := a.Engine.Trigger(ctx, t)
+	if inFlight := (*run.InFlightError)(nil); errors.As(err, &inFlight) && inFlight.OtherPayload && c.env.RefuseMismatch {
+		return reply{}, errMismatch // whatever becomes of the other trigger, this one is wrong
+	}
 	if err != nil {
 		return reply{}, err
 	}
 	if c.env.RefuseMismatch && result.Cached() && !result.PayloadMatch() {
-		return reply{}, newProblem(http.StatusUnprocessableEntity, "payload-mismatch", "The idempotency key holds a run of another payload; nothing was stored")
+		return reply{}, errMismatch
 	}
 	return a.triggered(c.env.ID, result)
 }
@@ -201,7 +205,7 @@ func (a *api) triggered(environment string, r run.Result) (reply, error) {
 // readHeaders takes what a trigger may carry in headers. A key there wins over
 // the body; two of them are refused, because either might be meant.
 func readHeaders(h http.Header, t *run.Trigger) error {
-	for _, name := range [...]string{headerKey, headerKeyTTL, headerRequestKey} {
+	for _, name := range [...]string{headerKey, headerKeyTTL, headerInFlight, headerRequestKey} {
 		if len(h.Values(name)) > 1 {
 			return malformed(strings.ToLower(name), "must not be sent twice")
 		}
@@ -215,7 +219,7 @@ func readHeaders(h http.Header, t *run.Trigger) error {
 	if t.IdempotencyKey, err = keyOfHeader(h.Get(headerKey)); err != nil {
 		return malformed(strings.ToLower(headerKey), err.Error())
 	}
-	t.RequestKey = h.Get(headerRequestKey)
+	t.RequestKey, t.InFlight = h.Get(headerRequestKey), run.InFlight(h.Get(headerInFlight))
 	if err := t.Validate(); err != nil {
 		return ofHeader(err)
 	}
@@ -240,6 +244,8 @@ func ofHeader(err error) error {
 	switch named.Field {
 	case "options.idempotencyKey":
 		named.Field = strings.ToLower(headerKey)
+	case "in-flight policy":
+		named.Field = strings.ToLower(headerInFlight)
 	case "request idempotency key":
 		named.Field = strings.ToLower(headerRequestKey)
 	}

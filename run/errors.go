@@ -15,6 +15,9 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrConflict: the run is in a status that does not allow the change.
 	ErrConflict = errors.New("conflict")
+	// ErrInFlight: another trigger of the key is under way, and this one asked for
+	// [InFlightConflict]; see [InFlightError]. Nothing was stored.
+	ErrInFlight = errors.New("key in flight")
 	// ErrOverloaded: a bounded queue of this node is full. Nothing was stored. Retry later.
 	ErrOverloaded = errors.New("overloaded")
 	// ErrQuota: the environment has used up its share of the buffer. Nothing was
@@ -55,6 +58,24 @@ func (e *InvalidError) Error() string { return fmt.Sprintf("%s: %s", e.Field, e.
 
 // Is makes errors.Is(err, ErrInvalid) hold.
 func (e *InvalidError) Is(target error) bool { return target == ErrInvalid }
+
+// InFlightError refuses a trigger that asked for [InFlightConflict].
+// errors.Is(err, ErrInFlight) holds for it.
+type InFlightError struct {
+	// OtherPayload: the trigger that is under way has another payload. False where
+	// that is not known, because it is another node's.
+	OtherPayload bool
+}
+
+func (e *InFlightError) Error() string {
+	if e.OtherPayload {
+		return ErrInFlight.Error() + ", with another payload"
+	}
+	return ErrInFlight.Error()
+}
+
+// Is makes errors.Is(err, ErrInFlight) hold.
+func (e *InFlightError) Is(target error) bool { return target == ErrInFlight }
 
 // RefusedError is a refusal that a later try may not meet: Reason is
 // [ErrOverloaded], [ErrQuota], [ErrUnavailable], [ErrClaimTimeout] or [ErrClosed].

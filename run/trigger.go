@@ -57,6 +57,9 @@ type Trigger struct {
 	KeyTTL time.Duration
 	// KeyOptions is what the user wrote, for display; never part of identity.
 	KeyOptions KeyOptions
+	// InFlight says what is to happen while another trigger of the IdempotencyKey is
+	// in flight; default share. It is no part of the run.
+	InFlight InFlight
 	// RequestKey is equal on every transport retry of one call, and protects
 	// that call for 24 h.
 	RequestKey string
@@ -106,6 +109,23 @@ type KeyOptions struct {
 	Key   string `json:"key,omitempty"`
 	Scope string `json:"scope,omitempty"` // run, attempt or global
 }
+
+// InFlight is what a trigger wants where another trigger of its idempotency key is
+// under way and has no answer yet.
+type InFlight string
+
+// The policies. The zero value is InFlightShare.
+const (
+	// InFlightShare: be answered with it, and fail with it.
+	InFlightShare InFlight = "share"
+	// InFlightWait: stand behind it, and be answered as if this trigger had come
+	// after it; if it fails, this one is tried.
+	InFlightWait InFlight = "wait"
+	// InFlightConflict: be refused at once, with an [*InFlightError]. Tries of one
+	// request, by their RequestKey, are one call and share; but a try that comes to
+	// another node than the one under way is refused.
+	InFlightConflict InFlight = "conflict"
+)
 
 // Gate is a further queue that a run has to pass.
 type Gate struct {

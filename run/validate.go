@@ -29,6 +29,7 @@ func (t *Trigger) Validate() error {
 	if t.KeyTTL != 0 {
 		v.span("options.idempotencyKeyTTL", t.KeyTTL, MinKeyTTL, MaxKeyTTL)
 	}
+	v.oneOf("in-flight policy", string(t.InFlight), string(InFlightShare), string(InFlightWait), string(InFlightConflict))
 	v.name("options.idempotencyKeyOptions.key", t.KeyOptions.Key, MaxShownKeyLen, false)
 	v.oneOf("options.idempotencyKeyOptions.scope", t.KeyOptions.Scope, "run", "attempt", "global")
 	v.name("request idempotency key", t.RequestKey, MaxRequestKeyLen, false)

@@ -67,6 +67,9 @@ func TestEveryFieldComesBack(t *testing.T) {
 	snap.Trigger.DelayUntil = r.Trigger.DelayUntil // that of its debounce
 	for i := range reflect.TypeFor[run.Trigger]().NumField() {
 		name := reflect.TypeFor[run.Trigger]().Field(i).Name
+		if name == "InFlight" {
+			continue // it is the request's, and no part of the run
+		}
 		want, got := reflect.ValueOf(snap.Trigger).Field(i), reflect.ValueOf(r.Trigger).Field(i)
 		if want.IsZero() {
 			t.Errorf("%s was not filled", name)

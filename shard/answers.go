@@ -9,21 +9,38 @@ import (
 // expire refuses the callers of a waiting flight that have waited long enough.
 func (t *Table[T]) expire(now time.Time, f *flight[T]) {
 	t.merge(f)
-	kept := f.cohort[:0]
-	for _, c := range f.cohort {
+	spent := func(c *Caller[T]) error {
 		if now.Sub(c.Arrived) < t.cfg.WaitBudget {
-			kept = append(kept, c)
+			return nil
+		}
+		return &run.RefusedError{Reason: run.ErrClaimTimeout, Part: "claim", RetryAfter: time.Second}
+	}
+	f.cohort, f.behind = t.refuse(f.cohort, spent), t.refuse(f.behind, spent)
+	f.stepIn()
+	t.merge(f)
+	t.leaderRefused(f)
+}
+
+// leaderRefused has somebody else lead if the leader was refused: its trigger must
+// not be settled after all.
+func (t *Table[T]) leaderRefused(f *flight[T]) {
+	if len(f.cohort) > 0 && t.callers[f.leader.Ticket] != f {
+		f.leader = f.cohort[0]
+	}
+}
+
+// refuse answers those of a list for whom why gives an error, and returns the others.
+func (t *Table[T]) refuse(list []Caller[T], why func(*Caller[T]) error) []Caller[T] {
+	kept := list[:0]
+	for i := range list {
+		if err := why(&list[i]); err != nil {
+			t.answer(Answer[T]{Ticket: list[i].Ticket, Err: err})
 			continue
 		}
-		t.answer(Answer[T]{Ticket: c.Ticket, Err: &run.RefusedError{
-			Reason: run.ErrClaimTimeout, Part: "claim", RetryAfter: time.Second,
-		}})
+		kept = append(kept, list[i])
 	}
-	clear(f.cohort[len(kept):])
-	f.cohort = kept
-	if len(kept) > 0 && t.callers[f.leader.Ticket] != f {
-		f.leader = kept[0] // a refused trigger must not be settled after all
-	}
+	clear(list[len(kept):])
+	return kept
 }
 
 func (t *Table[T]) answerAll(f *flight[T], h Holder, created bool) {

@@ -90,6 +90,38 @@
 // unless Peek said so), and exactly one answered caller is told that the run is
 // new: the one whose snapshot was created.
 //
+// # When another trigger of the key is in flight
+//
+// A caller says what is to happen then ([run.InFlight]); no caller's wish changes
+// what becomes of another.
+//
+//   - share, the default: all of the above.
+//   - wait: the caller stands behind the passage that is under way. It is neither
+//     answered nor failed with it, and joins the next one when that begins; so it
+//     is answered from what was posted after it came, like everybody. It does not
+//     wait for another's place either: if the leader has left and its snapshot was
+//     not sent to a store, and nobody else is there to lead, those behind step in.
+//     The wait budget is theirs too.
+//   - conflict: the caller is refused where another trigger is on its way to a run
+//     and has not found one: on arrival, while the passage is settling, looking,
+//     accepting or waiting; in claiming, when the reply says which of these is
+//     next. What has found a run (checking, confirming, publishing) is no conflict,
+//     for the key has its run, and the caller is answered with it, late. Whoever
+//     leads a passage is in nobody's way here, and is refused only where the claim
+//     is another node's; but not if a store may have its snapshot, for a refusal
+//     says that nothing was stored. A caller of the leader's own transport request
+//     is the same call, and shares.
+//
+// So of callers that all ask for a conflict, and come to one node while nothing is
+// known of the key, one leads and the others are refused, whichever store fails:
+// the state that refuses is entered by the post that may make the run, and nobody
+// is let in between. On two nodes the claim decides in the same way; where it can
+// not be asked, both may lead, and Postgres's slot answers one of them the run of
+// the other. What a refusal says of the payload it knows from the leader; of
+// another node's trigger nothing is known but its claim. A transport retry that
+// comes to another node than its first try, while that is under way, meets a
+// foreign claim and is refused: it asked for that.
+//
 // # When a store is gone
 //
 // The claim store unreachable: the flight settles without a claim, and its

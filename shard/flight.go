@@ -36,6 +36,7 @@ type flight[T comparable] struct {
 	leader Caller[T]   // whose snapshot is settled; it may have left
 	cohort []Caller[T] // arrived before the request under way was posted
 	late   []Caller[T] // arrived after
+	behind []Caller[T] // wait for the next passage
 
 	token       Token
 	claimed     bool        // the claim is ours as far as we know
@@ -56,6 +57,7 @@ type flight[T comparable] struct {
 	peeked      bool   // the passage began on the strength of Peek
 	diverted    bool   // one store could not take the run, the other is being asked
 	divertSaid  bool   // and that has been said
+	objections  bool   // somebody came who is to be refused rather than share
 	since       Moment // fast path: received before Postgres was asked
 	seen        Seen
 	looks       int    // that failed
@@ -67,7 +69,7 @@ type flight[T comparable] struct {
 func (t *Table[T]) newFlight(c Caller[T]) *flight[T] {
 	t.last++
 	f := &flight[T]{
-		Ref: Ref{Flight: t.last}, leader: c, late: []Caller[T]{c},
+		Ref: Ref{Flight: t.last}, leader: c, late: []Caller[T]{c}, objections: c.objects(),
 		partition: c.Partition, hash: c.Snapshot.Hash, keyed: !c.Snapshot.Key.IsZero(), claims: c.Claims,
 	}
 	t.flights[f.Flight] = f
@@ -114,6 +116,7 @@ func (t *Table[T]) sinceReceived(f *flight[T]) (ok bool) {
 }
 
 func (t *Table[T]) look(f *flight[T]) {
+	t.refuseBeside(f)
 	if t.cfg.Gate.Blind() {
 		f.seen, f.provisional = Seen{Skipped: true}, true
 		t.accept(f)
@@ -124,6 +127,7 @@ func (t *Table[T]) look(f *flight[T]) {
 
 func (t *Table[T]) accept(f *flight[T]) {
 	t.elect(f)
+	t.refuseBeside(f)
 	t.post(f, accepting, Request{
 		Verb: Accept, Snapshot: f.leader.Snapshot, Claimed: f.claimed || f.maybe, Since: f.since, Seen: f.seen, Unsure: f.unsure,
 		Diverted: t.sayDiverted(f),
@@ -138,6 +142,7 @@ func (t *Table[T]) claim(f *flight[T]) {
 // settle posts the leader's snapshot to Postgres.
 func (t *Table[T]) settle(f *flight[T]) {
 	t.elect(f)
+	t.refuseBeside(f)
 	f.leader.Snapshot.Accept(f.accepted)
 	t.post(f, settling, Request{Verb: Settle, Snapshot: f.leader.Snapshot, Diverted: t.sayDiverted(f)})
 }
@@ -152,7 +157,8 @@ func (t *Table[T]) sayDiverted(f *flight[T]) bool {
 // left and its snapshot was not written, a caller that is still there leads
 // instead. Once a store may have the snapshot, it stays the one of the flight.
 func (t *Table[T]) elect(f *flight[T]) {
-	if (f.written.IsZero() || f.written != f.leader.Snapshot.ID) && t.callers[f.leader.Ticket] != f {
+	if !f.leaderWritten() && t.callers[f.leader.Ticket] != f {
+		f.stepIn()
 		if len(f.cohort) > 0 {
 			f.leader = f.cohort[0]
 		} else if len(f.late) > 0 {
@@ -188,6 +194,27 @@ func (t *Table[T]) merge(f *flight[T]) {
 	f.late = emptied(f.late)
 }
 
+// leaderWritten says that a store may have the leader's snapshot.
+func (f *flight[T]) leaderWritten() bool {
+	return !f.written.IsZero() && f.written == f.leader.Snapshot.ID
+}
+
+// waits is how many wait for an answer.
+func (f *flight[T]) waits() int { return len(f.cohort) + len(f.late) + len(f.behind) }
+
+// stepIn lets those behind come forward if nobody else is there.
+func (f *flight[T]) stepIn() {
+	if len(f.cohort)+len(f.late) == 0 {
+		f.comeForward()
+	}
+}
+
+// comeForward ends the wait behind a passage.
+func (f *flight[T]) comeForward() {
+	f.late = append(f.late, f.behind...)
+	f.behind = emptied(f.behind)
+}
+
 // emptied keeps a list's memory, but not what it held: the snapshots of callers
 // that have been answered must not live as long as a busy key.
 func emptied[T comparable](list []Caller[T]) []Caller[T] {
@@ -221,7 +248,7 @@ func (t *Table[T]) keep(f *flight[T]) {
 // the next one, with a token of its own.
 func (t *Table[T]) end(f *flight[T]) {
 	f.claimed, f.maybe, f.unsettled, f.stray = false, false, false, false
-	if f.keyed && len(f.cohort)+len(f.late) > 0 {
+	if f.keyed && f.waits() > 0 {
 		f.token = t.cfg.NewToken()
 	}
 	t.again(f)
@@ -229,6 +256,7 @@ func (t *Table[T]) end(f *flight[T]) {
 
 // again lets whoever is left pass once more, or forgets the flight.
 func (t *Table[T]) again(f *flight[T]) {
+	f.comeForward()
 	t.merge(f)
 	if len(f.cohort) == 0 {
 		t.forget(f)

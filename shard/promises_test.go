@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/e0ff5a15/mollifier/run"
@@ -34,6 +35,9 @@ func (w *world) answer(node int, cause *sent, a Answer[int]) {
 		w.Fatalf("caller %d answered %d times, left: %t", a.Ticket, c.answered, c.left)
 	case c.node != node:
 		w.Fatalf("caller %d answered by another node", a.Ticket)
+	case errors.Is(a.Err, run.ErrInFlight):
+		w.inFlight(c)
+		return
 	case a.Err != nil:
 		w.strayed = true
 		return
@@ -41,6 +45,9 @@ func (w *world) answer(node int, cause *sent, a Answer[int]) {
 		w.Fatalf("caller %d answered without a reply", a.Ticket)
 	case cause.at < c.arrived:
 		w.Fatalf("caller %d answered from a %v that was posted before it came", a.Ticket, cause.Verb)
+	}
+	if cause.at < c.behind {
+		w.Fatalf("caller %d stood behind in step %d and was answered from a %v of step %d", a.Ticket, c.behind, cause.Verb, cause.at)
 	}
 	m := w.byID[a.Result.ID()]
 	if m == nil || m.hash != c.Snapshot.Hash {
@@ -56,6 +63,22 @@ func (w *world) answer(node int, cause *sent, a Answer[int]) {
 	}
 	if a.Result.PayloadMatch() != (m.PayloadHash == c.Snapshot.PayloadHash || !a.Result.Cached()) {
 		w.Fatalf("caller %d: payload match %t", a.Ticket, a.Result.PayloadMatch())
+	}
+}
+
+// inFlight: who is refused for another's trigger asked for that, and has left
+// nothing in a store, nor on its way there.
+func (w *world) inFlight(c *client) {
+	if c.Snapshot.Trigger.InFlight != run.InFlightConflict || c.key == 0 {
+		w.Fatalf("caller %d was refused for another's trigger, and did not ask for that", c.Ticket)
+	}
+	for _, s := range w.wire {
+		if s.owner == c && s.snapshot != nil && (s.Verb == Settle || s.Verb == Accept) {
+			w.Fatalf("caller %d was refused while its snapshot was on its way", c.Ticket)
+		}
+	}
+	if m := w.byID[c.Snapshot.ID]; !c.Snapshot.ID.IsZero() && m != nil {
+		w.Fatalf("caller %d was refused, and %s was stored", c.Ticket, m.ID)
 	}
 }
 
@@ -121,7 +144,12 @@ func (w *world) check() {
 					w.Fatalf("node %d: flight %d is not the one of its key", n, f.Flight)
 				}
 			}
-			for _, c := range slices.Concat(f.cohort, f.late) {
+			for _, c := range f.behind {
+				if w.clients[c.Ticket].behind = w.step; c.Snapshot.Trigger.InFlight != run.InFlightWait {
+					w.Fatalf("node %d: caller %d stands behind, and did not ask for that", n, c.Ticket)
+				}
+			}
+			for _, c := range slices.Concat(f.cohort, f.late, f.behind) {
 				callers++
 				if t.callers[c.Ticket] != f {
 					w.Fatalf("node %d: caller %d is not known to be in flight %d", n, c.Ticket, f.Flight)

@@ -42,6 +42,7 @@ type client struct {
 	node     int
 	key      int // 0: none
 	arrived  int // step
+	behind   int // the last step in which it stood behind a passage
 	poison   bool
 	left     bool
 	answered int
@@ -162,6 +163,7 @@ func (w *world) arrive(t *rapid.T) {
 	}
 	if key != 0 {
 		trigger.IdempotencyKey = fmt.Sprint("key", key)
+		trigger.InFlight = rapid.SampledFrom([]run.InFlight{"", "", run.InFlightWait, run.InFlightConflict}).Draw(t, "in flight")
 		trigger.RequestKey = rapid.SampledFrom([]string{"", "", "q1", "q2"}).Draw(t, "request")
 	}
 	k := trigger.Key()

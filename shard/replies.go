@@ -82,6 +82,7 @@ func (t *Table[T]) Settled(now time.Time, ref Ref, r SettleReply) {
 		t.end(f)
 	case r.Rejected && f.keyed:
 		t.refuseLeader(f, r.Err)
+		f.stepIn()
 		t.merge(f)
 		if len(f.cohort) == 0 {
 			t.drop(now, f)
@@ -123,7 +124,7 @@ func (t *Table[T]) holdBack(f *flight[T]) {
 func (t *Table[T]) fail(now time.Time, f *flight[T], err error, unknown bool) {
 	t.refuseAll(f, err)
 	f.unsettled = f.unsettled || unknown
-	if len(f.late) == 0 {
+	if f.waits() == 0 {
 		t.drop(now, f)
 		return
 	}
@@ -320,6 +321,10 @@ func (t *Table[T]) count(f *flight[T]) {
 }
 
 func (t *Table[T]) wait(now time.Time, f *flight[T], left time.Duration) {
+	if t.refuseForeign(f); f.waits() == 0 {
+		t.forget(f)
+		return
+	}
 	f.state = waiting
 	f.wakeAt = now.Add(min(left, t.cfg.Poll))
 	t.timed[f.Flight] = f
@@ -330,7 +335,7 @@ func (t *Table[T]) Published(ref Ref, r PublishReply) {
 	f := t.current(ref, publishing)
 	switch {
 	case f == nil:
-	case r.Err != nil && len(f.cohort)+len(f.late) == 0:
+	case r.Err != nil && f.waits() == 0:
 		t.keep(f)
 	case r.Err != nil:
 		t.again(f) // the claim may still be ours: go in with the same token

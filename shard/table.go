@@ -114,11 +114,16 @@ func (t *Table[T]) Arrive(c Caller[T]) {
 		t.keys[f.hash] = f
 		t.begin(f)
 	case f.state == idle:
-		f.leader, f.late, f.claims = c, append(f.late, c), c.Claims
+		f.leader, f.late, f.claims, f.objections = c, append(f.late, c), c.Claims, c.objects()
 		t.callers[c.Ticket] = f
 		t.begin(f)
+	case c.objects() && t.unwelcome(f, &c):
+	case c.Snapshot.Trigger.InFlight == run.InFlightWait:
+		f.behind = append(f.behind, c)
+		t.callers[c.Ticket] = f
 	default:
 		f.late = append(f.late, c)
+		f.objections = f.objections || c.objects()
 		t.callers[c.Ticket] = f
 	}
 }
@@ -133,6 +138,7 @@ func (t *Table[T]) Leave(ticket T) {
 	delete(t.callers, ticket)
 	f.cohort = without(f.cohort, ticket)
 	f.late = without(f.late, ticket)
+	f.behind = without(f.behind, ticket)
 }
 
 func without[T comparable](list []Caller[T], ticket T) []Caller[T] {
@@ -174,7 +180,7 @@ func (t *Table[T]) Tick(now time.Time) {
 		switch {
 		case f.state == waiting:
 			t.expire(now, f)
-			if len(f.cohort)+len(f.late) == 0 {
+			if f.waits() == 0 {
 				t.forget(f)
 			} else if !now.Before(f.wakeAt) {
 				t.claim(f)
@@ -198,6 +204,7 @@ func (t *Table[T]) Tick(now time.Time) {
 // Its claim is not released, because its write may be under way.
 func (t *Table[T]) Fail(ref Ref, err error) {
 	if f := t.flights[ref.Flight]; f != nil {
+		f.comeForward()
 		t.merge(f)
 		t.refuseAll(f, err)
 		t.forget(f)

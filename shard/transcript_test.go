@@ -18,7 +18,7 @@ import (
 // TestTranscripts replays what testdata tells: one command to the table, and
 // what it left to do. Run it with -rewrite after a change that is meant.
 //
-//	arrive a key=k [payload=p] [request=q] [kind=request] [not-enrolled]
+//	arrive a key=k [payload=p] [request=q] [kind=request] [not-enrolled] [in-flight=wait|conflict]
 //	leave a
 //	claimed REF mine acc=N | pending wait=D | resolved run=R | failed [maybe]
 //	settled REF created | held run=R [payload=p] [request=q] | stale floor=N | failed | unknown | rejected | empty
@@ -173,6 +173,7 @@ func (tr *transcript) caller(ticket string, o options) Caller[string] {
 	trigger := run.Trigger{
 		Organisation: "org", Environment: "env", Task: "task",
 		Payload: []byte(o.values["payload"]), RequestKey: o.values["request"],
+		InFlight: run.InFlight(o.values["in-flight"]),
 	}
 	if o.values["kind"] != "request" {
 		trigger.IdempotencyKey = o.values["key"]
@@ -395,7 +396,11 @@ func told(a Answer[string]) string {
 func (tr *transcript) state() string {
 	var b strings.Builder
 	for _, f := range tr.table.flights {
-		fmt.Fprintf(&b, "flight %d %s cohort=%s late=%s\n", f.Flight, f.state, tickets(f.cohort), tickets(f.late))
+		fmt.Fprintf(&b, "flight %d %s cohort=%s late=%s", f.Flight, f.state, tickets(f.cohort), tickets(f.late))
+		if len(f.behind) > 0 {
+			fmt.Fprintf(&b, " behind=%s", tickets(f.behind))
+		}
+		b.WriteByte('\n')
 	}
 	lines := strings.SplitAfter(b.String(), "\n")
 	slices.Sort(lines)
