@@ -60,6 +60,11 @@ test: deps lint ## lint, then all tests, under the race detector where there is 
 test-sdk: deps build ## drive a node with the SDK of trigger.dev from npm (FILES=suite/x.test.mjs for one file)
 	@sh scripts/test-sdk.sh $(FILES)
 
+.PHONY: screenshots
+screenshots: deps ## take docs/images anew: a storm, seen on the live page in Chromium
+	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack
+	SCREENSHOTS=$(CURDIR)/docs/images bin/teststack $(GO) test -count 1 -run '^TestScreenshots$$' ./cmd/node
+
 .PHONY: record-sdk
 record-sdk: deps build ## record anew what the SDK sends and is answered, in test/sdk/recorded
 	@sh scripts/test-sdk.sh --record

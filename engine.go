@@ -14,6 +14,7 @@ import (
 	"github.com/e0ff5a15/mollifier/claim"
 	"github.com/e0ff5a15/mollifier/drain"
 	"github.com/e0ff5a15/mollifier/fallback"
+	"github.com/e0ff5a15/mollifier/fleet"
 	"github.com/e0ff5a15/mollifier/gate"
 	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
@@ -37,6 +38,8 @@ type Engine struct {
 	shards    *actors.Shards
 	quotas    *quotas
 	enrolment *enrolment
+	board     *fleet.Board
+	announced atomic.Bool // on the board
 	fsync     atomic.Bool // Redis syncs before it answers
 
 	stopLoops context.CancelFunc
@@ -187,6 +190,9 @@ func (e *Engine) Close(ctx context.Context) (err error) {
 		e.stopLoops()
 		e.loops.Wait()
 		e.watch.Close()
+		if e.announced.Load() {
+			_ = e.board.Leave(ctx) // or the others see it fall silent
+		}
 		e.closeStores()
 	})
 	return err

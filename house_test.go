@@ -25,6 +25,8 @@ var floors = map[string]int{
 	"buffer":            3,
 	"gate":              3,
 	"drain":             4,
+	"fleet":             3,
+	"live":              6,
 	"fallback":          4,
 	"watch":             4,
 	"client":            1,

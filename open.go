@@ -15,6 +15,7 @@ import (
 	"github.com/e0ff5a15/mollifier/claim"
 	"github.com/e0ff5a15/mollifier/drain"
 	"github.com/e0ff5a15/mollifier/fallback"
+	"github.com/e0ff5a15/mollifier/fleet"
 	"github.com/e0ff5a15/mollifier/gate"
 	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
@@ -74,6 +75,7 @@ func (e *Engine) make() (err error) {
 	if e.buffer, err = buffer.New(e.redis, buffer.Config{}); err != nil {
 		return fmt.Errorf("mollifier: Config.Buffer: %w", err)
 	}
+	e.board = fleet.New(e.redis)
 	e.enrolment = newEnrolment(e.mollifies, e.buffer)
 	c := gate.Defaults()
 	c.Window, c.Threshold, c.Hold = e.cfg.Gate.Window, e.cfg.Gate.Threshold, e.cfg.Gate.Hold

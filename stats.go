@@ -1,8 +1,12 @@
 package mollifier
 
 import (
+	"context"
+	"time"
+
 	"github.com/e0ff5a15/mollifier/actors"
 	"github.com/e0ff5a15/mollifier/drain"
+	"github.com/e0ff5a15/mollifier/fleet"
 	"github.com/e0ff5a15/mollifier/gate"
 )
 
@@ -35,6 +39,39 @@ func (e *Engine) SetGate(environment string, o gate.Override) error {
 
 // ClearGate removes an environment's override on this node.
 func (e *Engine) ClearGate(environment string) { e.gate.Clear(environment) }
+
+// Tripped returns the environments that their rate has tripped now, as this node
+// knows, those with most triggers first; and how many there are. See [gate.Gate.Tripped].
+func (e *Engine) Tripped(limit int) (list []gate.Tripped, total int) {
+	return e.gate.Tripped(limit, time.Now())
+}
+
+// PostgresLoad is what Postgres has been like for this node in the last two seconds.
+func (e *Engine) PostgresLoad() gate.Load { return e.gate.Load() }
+
+// Available reports which stores this node would ask now. A store that failed is left
+// alone for a while, then tried again.
+func (e *Engine) Available() (redis, postgres bool) {
+	return e.redis.Available(), e.runs.Available()
+}
+
+// Draining reports whether this node moves runs from the buffer into Postgres, and
+// whether it pauses because Postgres is not available.
+func (e *Engine) Draining() (drains, paused bool) {
+	return !e.cfg.NoDrain, !e.cfg.NoDrain && e.drain.Paused()
+}
+
+// Drained returns what this node's drain has met of late that did not simply become
+// a run, after the number of one that was seen before; see [drain.Drainer.Recent].
+func (e *Engine) Drained(after uint64) []drain.Recent { return e.drain.Recent(after) }
+
+// Announce leaves a word about this node with the deployment's others, and returns
+// theirs; see [fleet.Board.Exchange]. Nothing but what people see depends on it.
+// Repeat it well within [fleet.Life]; Close takes the word back.
+func (e *Engine) Announce(ctx context.Context, word string) ([]fleet.Word, error) {
+	e.announced.Store(true)
+	return e.board.Exchange(ctx, word)
+}
 
 // Pressure names what Postgres does that mollifies all environments now, or "".
 func (e *Engine) Pressure() string { return e.gate.Pressure() }

@@ -111,6 +111,7 @@ func (d *Drainer) marked(p *acking) {
 		return
 	}
 	d.count.aliased.Add(1)
+	d.recent.note(OddAlias, &p.entry, p.row.Canonical)
 	if d.words.left() {
 		d.log.Warn("a buffered run became an alias: its key had another run",
 			slog.String("run", p.entry.ID.String()), slog.String("canonical", p.row.Canonical.String()),

@@ -28,6 +28,8 @@ type Drainer struct {
 	level levels
 	words words
 
+	recent recents
+
 	woken    chan struct{} // has room for one
 	stopping chan struct{} // closed by Stop: nothing is leased after that
 	work     context.Context

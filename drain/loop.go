@@ -44,7 +44,11 @@ func (d *Drainer) loop(ctx context.Context) {
 // step begins one batch, or waits for what keeps it from doing so.
 func (p *planner) step(ctx context.Context) {
 	if !p.runs.Available() {
-		// Somebody else has found out already, and probes.
+		// Somebody else has found out already, and probes. What comes in meanwhile is
+		// for the levels.
+		if time.Since(p.looked) > p.cfg.IdleMax && !p.look(ctx) {
+			return
+		}
 		p.sleep(ctx, jitter(p.cfg.PauseMin), nil)
 		return
 	}
@@ -124,6 +128,7 @@ func (p *planner) look(ctx context.Context) bool {
 	if p.granted.Swap(0) > 0 {
 		p.idle = 0
 	}
+	p.level.see(found)
 	heads := headsOf(found)
 	p.looked, p.turns = time.Now(), 0
 	p.rates.waiting(heads, p.looked)

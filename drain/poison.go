@@ -79,6 +79,7 @@ func (d *Drainer) drop(e entry) {
 		d.count.leasesLost.Add(1) // who has it now finds the failure's row
 	case r.Held == buffer.HeldDone:
 		d.count.failed.Add(1)
+		d.recent.note(OddFailed, &e, run.ID{})
 		d.log.Error("a buffered run was refused by postgres and has failed", d.about(&e)...)
 	}
 	d.held.drop(e.Holding)
@@ -88,8 +89,9 @@ func (d *Drainer) drop(e entry) {
 // it aside, where it stays until a node starts that can.
 func (d *Drainer) unreadable(organisation string, l buffer.Lease) {
 	d.count.unreadable.Add(1)
+	e := entry{Holding: buffer.Holding{Ref: l.Ref}, organisation: organisation}
+	d.recent.note(OddUnreadable, &e, run.ID{})
 	if d.words.left() {
-		e := entry{Holding: buffer.Holding{Ref: l.Ref}, organisation: organisation}
 		d.log.Error("a buffered run can not be read and was put aside", append(d.about(&e), slog.Any("error", l.Err))...)
 	}
 }

@@ -22,7 +22,7 @@ type Level struct {
 	Oldest time.Duration
 }
 
-// Levels is what the last sweeps found. All is 0 when the buffer is empty.
+// Levels is what was found when the drain, or a sweep, looked last. All is 0 when the buffer is empty.
 type Levels struct {
 	Total         Level
 	Organisations map[string]Level // those that have something in the buffer
@@ -45,6 +45,7 @@ type seen struct {
 	at    time.Time
 	found buffer.Partition
 	stale []buffer.StaleRun
+	swept time.Time // when stale was found
 }
 
 // Levels returns what is in the buffer, as far as this node has seen. It asks no
@@ -78,7 +79,7 @@ func (d *Drainer) Levels() Levels {
 			}
 		}
 		for _, r := range s.stale {
-			add(r.Organisation, Level{Oldest: r.Dwell + since})
+			add(r.Organisation, Level{Oldest: r.Dwell + now.Sub(s.swept)})
 		}
 	}
 	return out
@@ -132,7 +133,8 @@ func (d *Drainer) sweepOnce(ctx context.Context, cursor int) int {
 			}
 			stale = append(stale, late...)
 			dead += found[i].Dead
-			d.level.put(seen{time.Now(), found[i], late})
+			now := time.Now()
+			d.level.put(seen{now, found[i], late, now})
 		}
 		if ctx.Err() != nil {
 			return cursor
@@ -144,6 +146,23 @@ func (d *Drainer) sweepOnce(ctx context.Context, cursor int) int {
 	d.words.renew()
 	d.report(stale, dead)
 	return cursor
+}
+
+// see takes over what a look has found. It says nothing of what dwells too long,
+// which is kept as long as the partition holds anything.
+func (l *levels) see(found []buffer.Partition) {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range found {
+		p := found[i].Partition
+		if last, ok := l.partitions[p]; ok { // the sweep is the first that looks
+			if found[i].Usage.Entries == 0 {
+				last.stale = nil
+			}
+			l.partitions[p] = seen{now, found[i], last.stale, last.swept}
+		}
+	}
 }
 
 func (l *levels) put(s seen) {

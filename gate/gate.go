@@ -143,6 +143,9 @@ func (g *Gate) Observe(latency, poolWait time.Duration, err error) {
 // Pressure returns the name of what trips all environments now, or "".
 func (g *Gate) Pressure() string { return g.pressure.reason(g.at(g.cfg.Now())).String() }
 
+// Load returns what Postgres has been like of late: what [Gate.Observe] was told.
+func (g *Gate) Load() Load { return g.pressure.load(g.at(g.cfg.Now())) }
+
 // Switch turns the mollifier on or off, from the next decision on.
 func (g *Gate) Switch(on bool) { g.off.Store(!on) }
 

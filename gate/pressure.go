@@ -86,7 +86,10 @@ const slots = 8
 // slot counts the observations of an eighth of the window.
 type slot struct {
 	number    int64 // which eighth since the beginning
-	n         int
+	n, failed int
+	latency   time.Duration // of all together
+	wait      time.Duration // for a connection, of all together
+	slowest   time.Duration
 	high, low [signals]int // how many lay above each watermark
 }
 
@@ -107,13 +110,16 @@ type pressure struct {
 func (p *pressure) observe(now int64, latency, poolWait time.Duration, failed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	length := max(micros(p.cfg.Window)/slots, 1)
-	number := now / length
+	number := now / p.slotLength()
 	s := &p.slots[number%slots]
 	if s.number != number {
 		*s = slot{number: number}
 	}
 	s.n++
+	s.latency, s.wait, s.slowest = s.latency+latency, s.wait+poolWait, max(s.slowest, latency)
+	if failed {
+		s.failed++
+	}
 	for i, above := range [signals][2]bool{
 		signalErrors:  {failed, failed},
 		signalPool:    {poolWait > p.cfg.Pool.High, poolWait > p.cfg.Pool.Low},
@@ -127,20 +133,51 @@ func (p *pressure) observe(now int64, latency, poolWait time.Duration, failed bo
 		}
 	}
 
-	var sum slot
-	for i := range p.slots {
-		if s := &p.slots[i]; s.number > number-slots && s.number <= number {
-			sum.n += s.n
-			for j := range signals {
-				sum.high[j] += s.high[j]
-				sum.low[j] += s.low[j]
-			}
-		}
-	}
+	sum := p.sum(number)
 	for i := range signals {
 		p.judge(now, i, sum)
 	}
 }
+
+// sum adds up the window that ends with an eighth; mu is held.
+func (p *pressure) sum(number int64) (sum slot) {
+	for i := range p.slots {
+		s := &p.slots[i]
+		if s.number <= number-slots || s.number > number {
+			continue
+		}
+		sum.n, sum.failed = sum.n+s.n, sum.failed+s.failed
+		sum.latency, sum.wait, sum.slowest = sum.latency+s.latency, sum.wait+s.wait, max(sum.slowest, s.slowest)
+		for j := range signals {
+			sum.high[j] += s.high[j]
+			sum.low[j] += s.low[j]
+		}
+	}
+	return sum
+}
+
+// Load is what Postgres was like for this node in the last [PressureConfig].Window.
+type Load struct {
+	Calls     int           // observed; the rest is zero without any
+	Failed    int           // of them
+	Latency   time.Duration // mean, of what was written
+	Slowest   time.Duration
+	PoolWait  time.Duration // mean time for which a connection was waited for
+	Watermark time.Duration // of latency, over which the gate trips: see [Watermarks].High
+}
+
+func (p *pressure) load(now int64) Load {
+	p.mu.Lock()
+	sum := p.sum(now / p.slotLength())
+	p.mu.Unlock()
+	l := Load{Calls: sum.n, Failed: sum.failed, Slowest: sum.slowest, Watermark: p.cfg.Latency.High}
+	if sum.n > 0 {
+		l.Latency, l.PoolWait = sum.latency/time.Duration(sum.n), sum.wait/time.Duration(sum.n)
+	}
+	return l
+}
+
+func (p *pressure) slotLength() int64 { return max(micros(p.cfg.Window)/slots, 1) }
 
 func (p *pressure) judge(now int64, signal int, sum slot) {
 	high, low := p.cfg.Share, p.cfg.Share

@@ -87,6 +87,11 @@ func (g *Gate) State(environment string, now time.Time) State {
 	if e == nil {
 		return State{}
 	}
+	return e.state(at, l)
+}
+
+// state is what is known of the environment; its stripe is locked.
+func (e *environment) state(at int64, l limits) State {
 	c := e.fleet
 	state := State{Hold: span(max(e.held()-at, 0)), Tripped: e.held() > at}
 	switch {

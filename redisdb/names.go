@@ -93,5 +93,8 @@ func (n Names) Size(envTag string) string { return n.prefix + ":{g:" + envTag + 
 // Wake is the channel on which ended claims are announced.
 func (n Names) Wake() string { return n.prefix + ":wake" }
 
+// Board is what nodes tell each other about themselves: a hash.
+func (n Names) Board() string { return n.prefix + ":board" }
+
 // Deployment is what all nodes must agree on: a string.
 func (n Names) Deployment() string { return n.prefix + ":deployment" }

@@ -36,8 +36,8 @@ func TestNames(t *testing.T) {
 	t.Parallel()
 	n := newNames("m:x", 2)
 	id := run.MintID(run.Instant(1).Time(), 1)
-	seen := map[string]bool{n.Wake(): true, n.Deployment(): true}
-	want := 2
+	seen := map[string]bool{n.Wake(): true, n.Deployment(): true, n.Board(): true}
+	want := 3
 	for p := range 2 {
 		for _, tag := range []string{"e", "k", "q", "l", "envs"} {
 			for _, name := range []string{

@@ -192,6 +192,18 @@ func (d *Directory) Enrolled(organisation string) bool {
 	return !known || o.Enrolled
 }
 
+// Environment returns the environment of an id, if it is known here.
+func (d *Directory) Environment(id string) (Environment, bool) {
+	e, ok := d.snap.Load().environments[id]
+	return e, ok
+}
+
+// Organisation returns the organisation of an id, if it is known here.
+func (d *Directory) Organisation(id string) (Organisation, bool) {
+	o, ok := d.snap.Load().organisations[id]
+	return o, ok
+}
+
 // SigningKey returns the bytes of the environment's current root key, which
 // public tokens are signed with (HS256). The slice is the caller's own. The
 // errors are [run.ErrNotFound] for an environment that is not known or has no

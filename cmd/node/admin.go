@@ -8,6 +8,7 @@ import (
 	"github.com/e0ff5a15/mollifier"
 	"github.com/e0ff5a15/mollifier/drain"
 	"github.com/e0ff5a15/mollifier/httpapi"
+	"github.com/e0ff5a15/mollifier/live"
 )
 
 // statsPath answers the engine's counters.
@@ -23,6 +24,10 @@ func (n *node) adminHandler() http.Handler {
 			n.log.Debug("counters were not delivered", slog.Any("error", err))
 		}
 	})
+	page := n.live.Handler()
+	for _, path := range []string{"GET /{$}", "GET /live/", "GET " + live.DataPath} {
+		mux.Handle(path, page)
+	}
 	// The command line may hold store passwords and the secret key.
 	mux.Handle("/debug/pprof/cmdline", http.NotFoundHandler())
 	return mux

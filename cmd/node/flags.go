@@ -10,12 +10,14 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/peterbourgon/ff/v3"
 
 	"github.com/e0ff5a15/mollifier"
 	"github.com/e0ff5a15/mollifier/gate"
 	"github.com/e0ff5a15/mollifier/httpapi"
+	"github.com/e0ff5a15/mollifier/live"
 	"github.com/e0ff5a15/mollifier/tenant"
 )
 
@@ -41,6 +43,7 @@ one's -secret-key-file. SIGINT or SIGTERM stops in order, a second one at once.`
 // share the ones they need.
 type settings struct {
 	data, listen, admin string
+	name                string
 	secret, secretFile  string
 	seed                bool
 	stopTimeout         time.Duration
@@ -63,7 +66,8 @@ func newSettings() *settings {
 	fs, def := s.serve, mollifier.Config{}.WithDefaults()
 	fs.StringVar(&s.data, "data", "./data", "`folder` of the private stores, the secret key and stack.json; one node per folder")
 	fs.StringVar(&s.listen, "listen", "127.0.0.1:8030", "`address` of the API, host:port; port 0 takes a free one")
-	fs.StringVar(&s.admin, "admin", "127.0.0.1:0", "`address` of the door for workers, counters and profiles, host:port, without any authentication; port 0 takes a free one, \"off\" disables it")
+	fs.StringVar(&s.admin, "admin", "127.0.0.1:0", "`address` of the door for workers, counters and profiles, host:port, without any authentication, and of the live page; port 0 takes a free one, \"off\" disables it")
+	fs.StringVar(&s.name, "name", "", "what the live page calls this node, at most 64 characters (default the machine's name and the port of -listen)")
 	fs.StringVar(&s.engine.Redis, "redis", "", "`URL` of the Redis that holds the claims, redis:// or rediss://; empty starts a private one")
 	fs.StringVar(&s.engine.Postgres, "postgres", "", "`URL` of the Postgres that holds the runs, postgres://; empty starts a private one")
 	fs.StringVar(&s.engine.Prefix, "prefix", def.Prefix, "`text` that begins every Redis key, 1 to 64 characters of [A-Za-z0-9_.:-]; the same on all nodes")
@@ -193,6 +197,9 @@ func (s *settings) check() error {
 	}
 	if s.logFormat != "text" && s.logFormat != "json" {
 		return usagef("-log-format: %q is neither text nor json", s.logFormat)
+	}
+	if utf8.RuneCountInString(s.name) > live.NameMost || !utf8.ValidString(s.name) {
+		return usagef("-name: must be at most %d characters of UTF-8", live.NameMost)
 	}
 	if s.stopTimeout <= 0 {
 		return usagef("-stop-timeout: must be more than 0")

@@ -60,6 +60,7 @@ func TestRefusedByName(t *testing.T) {
 		{"-buffer-age", []string{"-buffer-age", "0s"}},
 		{"-stop-timeout", []string{"-stop-timeout", "0s"}},
 		{"-log-format", []string{"-log-format", "xml"}},
+		{"-name", []string{"-name", strings.Repeat("n", 65)}},
 		{"-packets:", []string{"-packets", "s3://canary@host"}},
 		{"-packets-bytes", []string{"-packets-bytes", "1"}},
 		{"-packets-keep", []string{"-packets-keep", "-1s"}},

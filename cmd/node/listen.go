@@ -41,6 +41,8 @@ func (f *front) url() string {
 	return "http://" + net.JoinHostPort(host, fmt.Sprint(address.Port))
 }
 
+func (f *front) port() string { return fmt.Sprint(f.listener.Addr().(*net.TCPAddr).Port) }
+
 func (f *front) loopback() bool { return f.listener.Addr().(*net.TCPAddr).IP.IsLoopback() }
 
 // serve answers requests until stop. Should it end by itself, failed is told why.

@@ -11,6 +11,7 @@ import (
 	"github.com/e0ff5a15/mollifier"
 	"github.com/e0ff5a15/mollifier/httpapi"
 	"github.com/e0ff5a15/mollifier/internal/devstack"
+	"github.com/e0ff5a15/mollifier/live"
 	"github.com/e0ff5a15/mollifier/packet"
 	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/runstore/schema"
@@ -31,6 +32,7 @@ type node struct {
 	packets    httpapi.Packets // nil for none
 	disk       *packet.Disk    // the same, if it is a folder
 	probe      *probe
+	live       *live.Recorder
 	loops      loops           // that need the engine
 	seeded     []tenant.Seeded // the environments that a newcomer tries
 }
@@ -112,7 +114,7 @@ func (n *node) start(ctx context.Context) (info devstack.Info, err error) {
 	if info, err = n.publish(); err != nil {
 		return info, err
 	}
-	n.loops.start(n.sweepLoop, n.probe.loop, n.packetLoop)
+	n.loops.start(n.sweepLoop, n.probe.loop, n.packetLoop, n.live.Run)
 	if n.stores.stack != nil {
 		n.loops.start(n.watchLoop)
 	}
@@ -150,7 +152,7 @@ func (n *node) publish() (devstack.Info, error) {
 }
 
 func (n *node) serveFronts() {
-	n.probe = newProbe(n.engine.Ready)
+	n.probe, n.live = newProbe(n.engine.Ready), n.newLive()
 	public := httpapi.New(httpapi.Config{
 		Engine: n.engine, Tenants: n.tenants, Ready: n.probe.ready, Logger: n.log, Version: buildVersion(),
 		MaxBytes: n.set.engine.MaxBytes, Packets: n.packets, PublicURL: n.set.publicURL,

@@ -1,0 +1,286 @@
+// The live page: asks its node once a second what is new, and shows it. It asks nobody
+// else, stops while nobody looks, and puts what it is told into the page as text only.
+
+import { Chart } from "./chart.js";
+import { bytes, clock, count, el, span } from "./format.js";
+import { lookUp, openFromAddress } from "./lookup.js";
+
+const $ = (id) => document.getElementById(id);
+const kept = 300;
+const patience = 5000; // ms for one answer
+
+const page = { samples: [], events: [], node: "", sample: 0, event: 0, paused: false, timer: 0, heard: 0 };
+
+const charts = {
+  outcomes: new Chart($("chart-outcomes"), {
+    about: "Triggers a second, by outcome",
+    series: [
+      { key: "passed", label: "passed", look: "passed", kind: "stack" },
+      { key: "mollified", label: "mollified", look: "mollified", kind: "stack" },
+      { key: "shared", label: "shared a run", look: "shared", kind: "stack" },
+      { key: "refused", label: "refused", look: "refused", kind: "stack" },
+    ],
+  }),
+  buffer: new Chart($("chart-buffer"), {
+    about: "Runs in the buffer, and the age of the oldest",
+    series: [
+      { key: "entries", label: "runs", look: "entries", kind: "area" },
+      { key: "oldestMs", label: "oldest", look: "oldest", kind: "line", format: span },
+    ],
+    right: span,
+    leastRight: 1000,
+  }),
+  drain: new Chart($("chart-drain"), {
+    about: "Runs drained a second, and the latency of Postgres",
+    series: [
+      { key: "drained", label: "drained a second", look: "drained", kind: "area" },
+      { key: "latencyMs", label: "latency", look: "latency", kind: "line", format: span },
+    ],
+    right: span,
+    leastRight: 10,
+    mark: { kind: "mark", label: "", look: "watermark", of: (s) => s.postgres.watermarkMs, say: (ms) => `the gate trips over ${span(ms)}` },
+  }),
+};
+
+async function poll() {
+  clearTimeout(page.timer);
+  if (page.paused || document.hidden) return;
+  try {
+    const answer = await fetch(`/admin/v1/live?samples=${page.sample}&events=${page.event}`, { signal: AbortSignal.timeout(patience) });
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    take(await answer.json());
+    link("live", "live");
+  } catch {
+    lost();
+  }
+  page.timer = setTimeout(poll, 1000);
+}
+
+function link(state, text) {
+  const at = $("link");
+  at.dataset.link = state;
+  if (at.textContent !== text) at.textContent = text;
+}
+
+function lost() {
+  link("lost", page.heard ? `no answer since ${clock(page.heard)}` : "no answer");
+  headline("trouble", "This node does not answer.", page.heard ? "What stands below is what it said last." : "");
+}
+
+// take adds what is new; a node that has started again counts anew.
+function take(view) {
+  if (view.node.id !== page.node) {
+    page.node = view.node.id;
+    page.samples = [];
+    page.events = [];
+  }
+  page.samples = page.samples.concat(view.samples).slice(-kept);
+  page.events = page.events.concat(view.events).slice(-kept);
+  page.sample = view.sample;
+  page.event = view.event;
+  page.heard = Date.now();
+  show(view);
+}
+
+function text(id, value) {
+  const e = $(id);
+  if (e.textContent !== value) e.textContent = value;
+}
+
+function headline(level, sentence, more) {
+  $("headline").dataset.level = level;
+  text("headline-text", sentence); // said aloud, so only when it changes
+  text("headline-more", more);
+  document.title = level === "calm" ? "Mollifier" : `${level === "storm" ? "storm" : "trouble"} · Mollifier`;
+}
+
+function show(view) {
+  const { state, now } = view;
+  const newest = page.samples.at(-1);
+  text("node", view.node.name);
+  text("version", `${view.node.version} · up ${span(now - view.node.began)}`);
+
+  const parts = [];
+  if (newest) {
+    parts.push(`${count(newest.triggers)} triggers a second`);
+    if (newest.mollified) parts.push(`${count(newest.mollified)} of them into the buffer`);
+  }
+  const waits = state.buffer.entries ? ` ${count(state.buffer.entries)} runs wait, the oldest for ${span(state.buffer.oldestMs)}.` : "";
+  headline(state.headline.level, state.headline.text, (parts.length ? `${parts.join(", ")}.` : "") + waits);
+
+  tiles(view, newest);
+  for (const chart of Object.values(charts)) chart.update(page.samples, now, state);
+  environments(state);
+  organisations(state);
+  nodes(view);
+  events();
+  decisions(state);
+}
+
+function figure(id, value, unit, note) {
+  const e = $(`t-${id}`);
+  e.replaceChildren(value, ...(unit ? [el("small", {}, unit)] : []));
+  text(`t-${id}-note`, note);
+}
+
+function tiles({ state }, s) {
+  const { buffer, drain, postgres, counts } = state;
+  if (s) figure("triggers", count(s.triggers), "", s.refused ? `${count(s.refused)} more refused` : s.mollified ? `${count(s.mollified)} mollified` : "all admitted");
+  const unknown = buffer.ageMs < 0;
+  figure("entries", unknown ? "?" : count(buffer.entries), "runs", unknown ? "this node does not look" : buffer.entries ? `oldest ${span(buffer.oldestMs)}` : "empty");
+  if (s) figure("drained", count(s.drained), "", !drain.drains ? "this node does not drain" : drain.paused ? "paused: Postgres" : drain.rate ? `of late ${count(drain.rate)}` : "nothing to drain");
+  const [ms, unit] = span(postgres.latencyMs).split(" ");
+  if (!postgres.available) figure("latency", "–", "", "does not answer");
+  else if (!postgres.calls) figure("latency", "–", "", "nothing was written of late");
+  else figure("latency", ms, unit, `slowest ${span(postgres.slowestMs)}${postgres.failed ? `, ${count(postgres.failed)} failed` : ""}`);
+  const minute = page.samples.slice(-60);
+  const sum = (...keys) => minute.reduce((n, m) => n + keys.reduce((k, key) => k + m[key], 0), 0);
+  const writes = sum("passed", "mollified");
+  figure("shared", writes ? count(Math.max(1, sum("triggers") / writes)) : "–", "", sum("triggers") ? `${count((1000 * sum("calls")) / sum("triggers"))} store calls for 1,000` : "in the last minute");
+  figure("waiting", count(counts.waiting), "", counts.refused ? `${count(counts.refused)} refused since the start` : "none refused");
+}
+
+// fill replaces a table's rows, and says if there are none.
+function fill(id, rows) {
+  $(id).tBodies[0].replaceChildren(...rows);
+  $(id).hidden = rows.length === 0;
+  const empty = $(`${id}-empty`);
+  if (empty) empty.hidden = rows.length > 0;
+}
+
+const row = (cells, attributes) => el("tr", attributes, ...cells);
+const cell = (...children) => el("td", {}, ...children);
+const number = (value, look = "") => el("td", { class: `n ${look}` }, value);
+const who = (name, id) => el("td", { class: "who" }, name || id, ...(name ? [el("small", {}, id)] : []));
+
+function environments(state) {
+  fill("environments", state.environments.map((e) => {
+    const most = Math.max(e.holdMs, 1000);
+    const hold = el("meter", { min: 0, max: most, value: e.holdMs, "aria-hidden": "true" });
+    const note = { pass: "forced to pass", shadow: "shadow only" }[e.outcome];
+    const name = who(e.name, e.id);
+    if (note) name.append(el("small", {}, note));
+    return row([
+      name,
+      number(`${count(e.count)} in ${span(e.windowMs)}`, e.count > e.threshold ? "over" : ""),
+      number(count(e.threshold)),
+      cell(el("span", { class: "bar" }, hold, span(e.holdMs))),
+      number(span(e.forMs)),
+    ]);
+  }));
+  if (state.trips > state.environments.length) {
+    $("environments").tBodies[0].append(row([cell(`and ${count(state.trips - state.environments.length)} more`), cell(), cell(), cell(), cell()]));
+  }
+  const known = $("known-environments");
+  for (const e of state.environments) {
+    if (![...known.options].some((o) => o.value === e.id)) known.append(el("option", { value: e.id }, e.name || e.id));
+  }
+}
+
+function organisations({ buffer }) {
+  fill("organisations", buffer.organisations.map((o) => row([
+    who(o.name, o.id), number(count(o.entries)), number(bytes(o.bytes)),
+    number(span(o.oldestMs), o.oldestMs > 300_000 ? "bad" : ""),
+  ])));
+  const empty = $("organisations-empty");
+  if (buffer.ageMs < 0) empty.textContent = "This node has not looked into the buffer: it does not drain, or has just begun.";
+  else empty.textContent = "The buffer is empty.";
+  if (buffer.more) $("organisations").tBodies[0].append(row([cell(`and ${count(buffer.more)} more`), cell(), cell(), cell()]));
+}
+
+function nodes({ nodes: all, board }) {
+  fill("nodes", all.map((n) => {
+    const name = el("td", { class: "who" }, el("span", { class: "dot", "data-level": n.level || "calm" }, n.name), el("small", {}, n.self ? `${n.version} · this node` : n.version));
+    const down = [["Redis", n.redis], ["Postgres", n.postgres]].filter(([, answers]) => !answers).map(([store]) => store);
+    return row([
+      name, number(count(n.triggers)), number(count(n.mollified)), number(count(n.refused)),
+      number(n.drains ? count(n.drained) : "does not"), number(span(n.latencyMs)),
+      el("td", { class: down.length ? "bad" : "" }, down.length ? `no answer: ${down.join(", ")}` : "both answer"),
+      number(span(n.upSeconds * 1000)), number(n.self ? "now" : `${span(n.ageMs)} ago`, n.ageMs > 5000 ? "bad" : ""),
+    ], n.ageMs > 5000 ? { class: "silent" } : {});
+  }));
+  let whose = "the deployment, each by its own word";
+  if (!board.known) whose = "this node only: Redis has not told the others yet";
+  else if (board.silentMs > 5000) whose = `Redis has not told the others for ${span(board.silentMs)}`;
+  text("nodes-whose", whose);
+}
+
+let eventsShown = -1;
+
+function events() {
+  const key = `${page.node} ${page.event}`;
+  if (key === eventsShown) return;
+  eventsShown = key;
+  $("events").replaceChildren(...page.events.slice(-100).reverse().map((e) => {
+    const said = el("span", { class: "dot", "data-level": e.level }, e.text);
+    for (const id of [e.run, e.canonical]) if (id) said.append(" ", runButton(id));
+    return el("li", {}, el("time", { datetime: new Date(e.at).toISOString() }, clock(e.at)), said);
+  }));
+  $("events").hidden = page.events.length === 0;
+  $("events-empty").hidden = page.events.length > 0;
+}
+
+function runButton(id) {
+  const button = el("button", { type: "button", class: "run", title: "explain" }, id);
+  button.addEventListener("click", () => lookUp({ run: id }));
+  return button;
+}
+
+function decisions({ decisions: all, counts }) {
+  const sorted = [...all].sort((a, b) => b.count - a.count);
+  fill("decisions", sorted.map((d) => row([
+    cell(d.outcome), cell(d.reason.replaceAll("_", " "), ...(d.enrolled ? [] : [" (not enrolled)"])), number(count(d.count)),
+  ])));
+  const facts = {
+    triggers: counts.triggers, mollified: counts.mollified, diverted: counts.diverted, materialised: counts.materialised,
+    aliases: counts.aliased, "failed in the drain": counts.failed, "leases recovered": counts.reaped, "claims without Redis": counts.failOpen,
+  };
+  $("counts").replaceChildren(...Object.entries(facts).map(([name, n]) => el("div", {}, el("dt", {}, name), el("dd", {}, count(n)))));
+}
+
+// Controls
+
+function pause(on = !page.paused) {
+  page.paused = on;
+  $("pause").setAttribute("aria-pressed", String(on));
+  $("pause").textContent = on ? "Go on" : "Pause";
+  if (on) link("paused", "paused");
+  else poll();
+}
+
+const themes = ["auto", "light", "dark"];
+
+function theme(name) {
+  if (name === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = name;
+  $("theme").textContent = `Theme: ${name}`;
+  try {
+    localStorage.setItem("theme", name);
+  } catch {
+    // it is not remembered
+  }
+}
+
+function nextTheme() {
+  theme(themes[(themes.indexOf(document.documentElement.dataset.theme ?? "auto") + 1) % themes.length]);
+}
+
+$("pause").addEventListener("click", () => pause());
+$("theme").addEventListener("click", nextTheme);
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
+  const act = { p: () => pause(), t: nextTheme, "/": () => $("look").querySelector(".field:not([hidden]) input").focus() }[event.key];
+  if (!act) return;
+  event.preventDefault();
+  act();
+});
+document.addEventListener("visibilitychange", () => document.hidden || poll());
+window.addEventListener("hashchange", openFromAddress);
+
+try {
+  theme(themes.includes(localStorage.getItem("theme")) ? localStorage.getItem("theme") : "auto");
+} catch {
+  theme("auto");
+}
+poll();
+openFromAddress();
