@@ -91,9 +91,12 @@ func (e *Engine) Trigger(ctx context.Context, t run.Trigger) (run.Result, error)
 	if err := t.Validate(); err != nil {
 		return run.Result{}, err
 	}
-	s, claims := []run.Snapshot{snapshot(t)}, e.enrolment.claims(t.Organisation)
-	e.lineages(ctx, claims, s)
-	return e.shards.Trigger(ctx, s[0], claims)
+	claims := e.enrolment.claims(t.Organisation)
+	return e.shards.Trigger(ctx, &t, claims, func() run.Snapshot {
+		s := [1]run.Snapshot{snapshot(t)}
+		e.lineages(ctx, claims, s[:])
+		return s[0]
+	})
 }
 
 // lineages places the runs of one environment that name a parent; see

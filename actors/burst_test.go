@@ -183,12 +183,11 @@ func TestNotEnrolledMakesNoClaim(t *testing.T) {
 	t.Parallel()
 	n := newStores(t).node(t)
 	tr := keyed("not enrolled")
-	snapshot := func() run.Snapshot { return run.NewSnapshot(run.ID{}, tr.Key(), tr.Key().Hash(), tr) }
-	first, err := n.Trigger(t.Context(), snapshot(), false)
+	first, err := n.Trigger(t.Context(), &tr, false, snapshotOf(tr))
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := n.Trigger(t.Context(), snapshot(), false)
+	second, err := n.Trigger(t.Context(), &tr, false, snapshotOf(tr))
 	if err != nil {
 		t.Fatal(err)
 	}

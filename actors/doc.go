@@ -6,7 +6,7 @@
 //
 //	caller ──Send──▶ shard mailbox ──post──▶ writer queue ──▶ a batch under way
 //	   ▲                  ▲                                        │
-//	   └──reply channel───┴──────────────Send, one message a batch─┘
+//	   └──answer──────────┴──────────────Send, one message a batch─┘
 //
 // A shard decides and never waits: its mailbox is unbounded, and so are the
 // writers' queues, but what can be in them is bounded before the first Send:
@@ -20,6 +20,40 @@
 // meanwhile is the next batch. There is no timer: at low load a request leaves
 // at once, under load batches grow to their limits. Each item of a batch gets
 // its own reply.
+//
+// # Callers of one key come together
+//
+// A message, an answer and a map entry for each caller would make a burst of one key
+// cost what as many keys cost. So a caller need not go to its shard if another one of
+// its key is on the way there: it stands behind that one's call, without a message,
+// and is answered with it.
+//
+//	call:  open ──closed, before a request that may answer it──▶ closed ──▶ answered
+//	        │ ▲                                                     │
+//	 others └─┘ join                              its caller left ──┴─────▶ left
+//
+// A call is made by its caller, enters the table of open calls, and is sent. Its shard
+// closes it when the flight takes it in: in the step that posts a request, before the
+// request is handed to its writer. To join and to close are operations on one atomic
+// counter, so either the joiner is in it before it is closed, or it is not in it.
+//
+//   - Who joined came before the closing, hence before the post: the rule that a
+//     caller is answered only from what was posted after it came holds for all that
+//     stand behind a call, as it does for the call.
+//   - An answer is written before the outcome is set and the channel is closed, and is
+//     read after; the outcome is set once. So a call whose caller has left is never
+//     read as answered.
+//   - Answers that concern the call's own trigger or its own time to wait (it was
+//     refused, its budget is spent, what it made long ago may be over) are for it
+//     alone: whoever stands behind it comes again, with the time it first came at. So
+//     they do when its caller leaves, for it is that caller's snapshot that the shard
+//     has.
+//   - Who stands behind is told of its own payload and request: what the answered run
+//     was made with comes with the answer.
+//
+// Nothing of this is known to the shard, which has one caller where there are many,
+// nor to the stores. If two keys want one place in the table of open calls, the second
+// one's callers each send a message, as if there were no such table.
 //
 // # When something breaks
 //

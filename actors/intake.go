@@ -9,33 +9,44 @@ import (
 	"github.com/e0ff5a15/mollifier/shard"
 )
 
-// Trigger passes one accepted trigger through its shard and returns the answer.
-// The snapshot has no id yet. claims says whether its key takes part in claims.
-// When ctx ends, the wait ends with its cause; the flight goes on.
-func (s *Shards) Trigger(ctx context.Context, snapshot run.Snapshot, claims bool) (run.Result, error) {
-	size := int64(snapshot.Trigger.Size())
+// Trigger passes one valid trigger through its shard and returns the answer. claims
+// says whether its key takes part in claims. snapshot makes its snapshot, without an
+// id; it is not called if another caller of the key, who is on the way already, can
+// be answered for both. When ctx ends, the wait ends with its cause; the flight goes on.
+func (s *Shards) Trigger(ctx context.Context, t *run.Trigger, claims bool, snapshot func() run.Snapshot) (run.Result, error) {
+	size := int64(t.Size())
 	defer s.leaveIntake(1, size)
 	if err := s.admit(1, size); err != nil {
 		return run.Result{}, err
 	}
-	if err := context.Cause(ctx); err != nil {
-		return run.Result{}, err
+	if ctx.Err() != nil {
+		return run.Result{}, context.Cause(ctx)
 	}
 	s.count.triggers.Add(1)
-	c := &call{snapshot: snapshot, claims: claims, arrived: time.Now(), reply: make(chan shard.Answer[*call], 1)}
-	at := s.shardOf(c)
-	s.send(at, c)
-	select {
-	case a := <-c.reply:
-		return a.Result, a.Err
-	case <-ctx.Done():
+	key, arrived := t.Key(), time.Now()
+	if key.IsZero() {
+		c := &call{snapshot: snapshot(), partition: s.anyPartition(), claims: claims, arrived: arrived, done: make(chan struct{})}
+		return s.lead(ctx, c)
 	}
-	select {
-	case a := <-c.reply: // both were ready: an answer is worth more than a timeout
-		return a.Result, a.Err
-	default:
-		s.send(at, leave{c})
-		return run.Result{}, context.Cause(ctx)
+	sum := shard.Sum(key)
+	var c *call
+	for {
+		if first := s.opened.join(sum, &key, claims); first != nil {
+			if r, err, ok := first.follow(ctx, t); ok {
+				return r, err
+			}
+			continue
+		}
+		if c == nil {
+			c = &call{
+				snapshot: snapshot(), sum: sum, partition: shard.PartitionOf(sum, s.cfg.Partitions),
+				claims: claims, arrived: arrived, done: make(chan struct{}),
+			}
+			if !s.opened.add(c) {
+				continue // who has the place may be of the same key
+			}
+		}
+		return s.lead(ctx, c)
 	}
 }
 
@@ -72,7 +83,12 @@ func (s *Shards) TriggerAll(ctx context.Context, snapshots []run.Snapshot, claim
 	byShard := make([]calls, len(s.pids))
 	for i := range snapshots {
 		c := &call{place: i, snapshot: snapshots[i], claims: claims, arrived: now, reply: reply}
-		at := s.shardOf(c)
+		if key := &c.snapshot.Key; key.IsZero() {
+			c.partition = s.anyPartition()
+		} else {
+			c.partition = shard.Partition(*key, s.cfg.Partitions)
+		}
+		at := c.partition % len(s.pids)
 		waiting[i], byShard[at] = c, append(byShard[at], c)
 	}
 	for at, part := range byShard {
@@ -106,15 +122,8 @@ func (s *Shards) TriggerAll(ctx context.Context, snapshots []run.Snapshot, claim
 	return answers
 }
 
-// shardOf gives a call its partition, and says which shard that is.
-func (s *Shards) shardOf(c *call) int {
-	if c.snapshot.Key.IsZero() {
-		c.partition = mathrand.IntN(s.cfg.Partitions)
-	} else {
-		c.partition = shard.Partition(c.snapshot.Key, s.cfg.Partitions)
-	}
-	return c.partition % len(s.pids)
-}
+// anyPartition is for what has no key.
+func (s *Shards) anyPartition() int { return mathrand.IntN(s.cfg.Partitions) }
 
 // admit counts n callers and their bytes in, or refuses them. Whether or not,
 // they have to leave.

@@ -153,13 +153,19 @@ type answer struct {
 }
 
 func (n *node) trigger(ctx context.Context, t run.Trigger) answer {
-	key := t.Key()
-	var hash run.Hash
-	if !key.IsZero() {
-		hash = key.Hash()
-	}
-	r, err := n.Trigger(ctx, run.NewSnapshot(run.ID{}, key, hash, t), true)
+	r, err := n.Trigger(ctx, &t, true, snapshotOf(t))
 	return answer{r, err}
+}
+
+func snapshotOf(t run.Trigger) func() run.Snapshot {
+	return func() run.Snapshot {
+		key := t.Key()
+		var hash run.Hash
+		if !key.IsZero() {
+			hash = key.Hash()
+		}
+		return run.NewSnapshot(run.ID{}, key, hash, t)
+	}
 }
 
 // start triggers in the background; the channel gives the answer.

@@ -31,18 +31,6 @@ type (
 	drain   struct{ empty chan<- struct{} } // closed once no flight is left
 )
 
-// call is one caller that waits. Its reply channel has room for the one answer
-// it gets, and for those of its neighbours if it came with others, so that a
-// shard never waits for a caller.
-type call struct {
-	place     int // among those that it came with
-	snapshot  run.Snapshot
-	partition int
-	claims    bool
-	arrived   time.Time
-	reply     chan shard.Answer[*call]
-}
-
 // reply is what a writer has to say about one request.
 type reply struct {
 	verb    shard.Verb
@@ -115,7 +103,7 @@ func (a shardActor) Receive(c actor.Context) {
 
 func (a shardActor) arriveUnlessRefusing(c *call) {
 	if a.refusing != nil {
-		c.reply <- shard.Answer[*call]{Ticket: c, Err: a.refusing}
+		a.shards.tell(&shard.Answer[*call]{Ticket: c, Err: a.refusing})
 		return
 	}
 	a.arrive(c)
@@ -126,7 +114,7 @@ func (a shardActor) arrive(c *call) {
 		if p := recover(); p != nil {
 			err := a.panicked(p)
 			if !a.table.FailCaller(c, err) { // it never got into the table
-				c.reply <- shard.Answer[*call]{Ticket: c, Err: err}
+				a.shards.tell(&shard.Answer[*call]{Ticket: c, Err: err})
 			}
 		}
 	}()
@@ -179,7 +167,7 @@ func (a shardActor) carryOut() {
 		requests[i] = shard.Request{}
 	}
 	for i := range answers {
-		answers[i].Ticket.reply <- answers[i]
+		a.shards.tell(&answers[i])
 		answers[i] = shard.Answer[*call]{}
 	}
 	a.timed.Store(a.table.Timed())

@@ -87,6 +87,7 @@ type Shards struct {
 	looks   *writer[posted]
 	accepts *writer[posted]
 	landed  landings
+	opened  openCalls
 
 	closing  atomic.Bool
 	quiet    chan struct{} // closed once closing and no caller is inside Trigger
@@ -124,7 +125,7 @@ func Start(cfg Config, stores Stores) (*Shards, error) {
 			NewToken: newToken,
 			NewID:    func(partition int) run.ID { return run.MintID(time.Now(), partition) },
 			Gate:     view{&s.stores, cfg.Diverts}, Durability: cfg.Durability,
-		})}
+		}, s.opened.close)}
 		// The supervisor restarts without a limit: the default one would stop
 		// a shard, and strand its keys, after ten panics.
 		props := actor.PropsFromProducer(func() actor.Actor { return shardActor{c} },

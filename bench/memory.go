@@ -50,8 +50,10 @@ func (m *Memory) Trigger(ctx context.Context, t run.Trigger) error {
 	if err := t.Validate(); err != nil {
 		return err
 	}
-	key := t.Key()
-	_, err := m.Shards.Trigger(ctx, run.NewSnapshot(run.ID{}, key, key.Hash(), t), true)
+	_, err := m.Shards.Trigger(ctx, &t, true, func() run.Snapshot {
+		key := t.Key()
+		return run.NewSnapshot(run.ID{}, key, key.Hash(), t)
+	})
 	return err
 }
 

@@ -89,10 +89,15 @@ type Digest [16]byte
 // DigestPayload fingerprints a payload together with its type: the same bytes
 // under another type are another payload.
 func DigestPayload(payloadType string, payload []byte) Digest {
+	var scratch [1024]byte
+	b := binary.AppendUvarint(scratch[:0], uint64(len(payloadType)))
+	b = append(b, payloadType...)
+	if len(b)+len(payload) <= len(scratch) {
+		sum := sha256.Sum256(append(b, payload...))
+		return Digest(sum[:16])
+	}
 	h := sha256.New()
-	var n [binary.MaxVarintLen64]byte
-	h.Write(n[:binary.PutUvarint(n[:], uint64(len(payloadType)))])
-	h.Write([]byte(payloadType))
+	h.Write(b)
 	h.Write(payload)
 	var sum [sha256.Size]byte
 	return Digest(h.Sum(sum[:0])[:16])

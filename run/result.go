@@ -72,6 +72,14 @@ func NewResult(a Answer) Result {
 	return Result{a}
 }
 
+// For is the same answer for another caller: whether the run was there before that
+// caller, and whether it was created with its payload.
+func (r Result) For(cached, payloadMatch bool) Result {
+	a := r.read()
+	a.Cached, a.PayloadMatch = cached, payloadMatch
+	return Result{a}
+}
+
 func (r Result) read() Answer {
 	if r.answer.ID.IsZero() {
 		panic("run: read of a zero Result: check the error first")

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -61,6 +62,33 @@ func NewSnapshot(id ID, key Key, hash Hash, t Trigger) Snapshot {
 		PayloadHash: DigestPayload(t.PayloadType, t.Payload),
 		RequestHash: DigestRequest(t.Environment, t.Task, t.RequestKey),
 	}
+}
+
+// PayloadDigest is the PayloadHash that the snapshot of another trigger would have.
+// It hashes only what differs from this one.
+func (s *Snapshot) PayloadDigest(t *Trigger) Digest {
+	kind := t.PayloadType
+	if kind == "" {
+		kind = DefaultPayloadType
+	}
+	own := &s.Trigger
+	if kind == own.PayloadType && sameBytes(t.Payload, own.Payload) {
+		return s.PayloadHash
+	}
+	return DigestPayload(kind, t.Payload)
+}
+
+func sameBytes(a, b []byte) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || bytes.Equal(a, b))
+}
+
+// RequestDigest is the RequestHash that the snapshot of another trigger of the same
+// environment and task would have.
+func (s *Snapshot) RequestDigest(t *Trigger) Digest {
+	if t.RequestKey == s.Trigger.RequestKey {
+		return s.RequestHash
+	}
+	return DigestRequest(t.Environment, t.Task, t.RequestKey)
 }
 
 // Accept sets the acceptance time and, for a keyed run, the end of its

@@ -34,7 +34,7 @@ func (t *Table[T]) refuse(list []Caller[T], why func(*Caller[T]) error) []Caller
 	kept := list[:0]
 	for i := range list {
 		if err := why(&list[i]); err != nil {
-			t.answer(Answer[T]{Ticket: list[i].Ticket, Err: err})
+			t.answer(Answer[T]{Ticket: list[i].Ticket, Err: err, Alone: true})
 			continue
 		}
 		kept = append(kept, list[i])
@@ -54,15 +54,16 @@ func (t *Table[T]) answerAll(f *flight[T], h Holder, created bool) {
 	}
 	for _, c := range f.cohort {
 		s := c.Snapshot
-		// A repeat of one transport request is the same call, not a later one.
-		same := s.Key.Kind == run.KindRequest || (!s.RequestHash.IsZero() && s.RequestHash == h.RequestHash)
 		mine := created && c.Ticket == f.leader.Ticket
-		t.answer(Answer[T]{Ticket: c.Ticket, Result: run.NewResult(run.Answer{
-			ID: h.ID, Canonical: h.Canonical, AcceptedAt: h.AcceptedAt, Identity: identity, State: state, Durability: durability,
-			Cached: !mine && !same, Created: mine, PayloadMatch: s.PayloadHash == h.PayloadHash,
-		})})
+		t.answer(Answer[T]{
+			Ticket: c.Ticket, Alone: f.heldBack, PayloadHash: h.PayloadHash, RequestHash: h.RequestHash,
+			Result: run.NewResult(run.Answer{
+				ID: h.ID, Canonical: h.Canonical, AcceptedAt: h.AcceptedAt, Identity: identity, State: state, Durability: durability,
+				Cached: !mine && !sameCall(s.Key.Kind, s.RequestHash, h.RequestHash), Created: mine, PayloadMatch: s.PayloadHash == h.PayloadHash,
+			}),
+		})
 	}
-	f.cohort = emptied(f.cohort)
+	f.cohort, f.heldBack = emptied(f.cohort), false
 }
 
 func (t *Table[T]) refuseAll(f *flight[T], err error) {
@@ -74,7 +75,7 @@ func (t *Table[T]) refuseAll(f *flight[T], err error) {
 
 func (t *Table[T]) refuseLeader(f *flight[T], err error) {
 	if t.callers[f.leader.Ticket] == f {
-		t.answer(Answer[T]{Ticket: f.leader.Ticket, Err: err})
+		t.answer(Answer[T]{Ticket: f.leader.Ticket, Err: err, Alone: true})
 		f.cohort = without(f.cohort, f.leader.Ticket)
 	}
 }

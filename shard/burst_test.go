@@ -23,7 +23,7 @@ func TestBurstCost(t *testing.T) {
 		w.nodes = []*Table[int]{NewTable[int](Config{
 			ClaimTTL: claimTTL, WaitBudget: waitBudget, Poll: poll, Gate: &w.gate, NewToken: w.token, NewID: w.id,
 			Durability: func() run.Durability { return run.DurableRedis },
-		})}
+		}, func(int) {})}
 		for i := range n {
 			if i == before {
 				w.execute(w.wire[0])

@@ -62,6 +62,7 @@ type flight[T comparable] struct {
 	seen        Seen
 	looks       int    // that failed
 	acceptLost  bool   // the buffer may have the snapshot that is being settled
+	heldBack    bool   // the next answer is for its caller alone
 	unsure      bool   // Postgres may have the snapshot that is being accepted
 	holder      Holder // checking, confirming: who may hold the key; publishing: what is published
 }
@@ -190,6 +191,9 @@ func (t *Table[T]) request(f *flight[T], r Request) {
 }
 
 func (t *Table[T]) merge(f *flight[T]) {
+	for i := range f.late {
+		t.closed(f.late[i].Ticket)
+	}
 	f.cohort = append(f.cohort, f.late...)
 	f.late = emptied(f.late)
 }

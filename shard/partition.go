@@ -13,7 +13,13 @@ const HashVersion = 1
 // Partition returns the partition of a key among n: xxhash64 of the key's
 // encoding, modulo n. It is the same on every node, for ever; only placement
 // depends on it, never identity.
-func Partition(key run.Key, n int) int {
+func Partition(key run.Key, n int) int { return PartitionOf(Sum(key), n) }
+
+// PartitionOf is [Partition] of a key whose [Sum] is known.
+func PartitionOf(sum uint64, n int) int { return int(sum % uint64(n)) }
+
+// Sum is the xxhash64 of the key's encoding.
+func Sum(key run.Key) uint64 {
 	var scratch [256]byte
-	return int(xxhash.Sum64(key.Encode(scratch[:0])) % uint64(n))
+	return xxhash.Sum64(key.Encode(scratch[:0]))
 }

@@ -46,6 +46,8 @@ type client struct {
 	poison   bool
 	left     bool
 	answered int
+	closed   bool      // nobody can stand behind it any more
+	behind   []*client // who stands behind it
 }
 
 // sent is one request on its way: it is executed, then its reply delivered.
@@ -119,11 +121,11 @@ func explore(t *rapid.T, faults bool) {
 		w.nodes = append(w.nodes, NewTable[int](Config{
 			ClaimTTL: claimTTL, WaitBudget: waitBudget, Poll: poll, Gate: &w.gate, NewToken: w.token, NewID: w.id,
 			Durability: func() run.Durability { return run.DurableRedis },
-		}))
+		}, func(ticket int) { w.clients[ticket].closed = true }))
 	}
 	w.wakesTo = make([][]run.Hash, len(w.nodes))
 	actions := map[string]func(*rapid.T){
-		"arrive": w.arrive, "arrive again": w.arrive, "leave": w.leave,
+		"arrive": w.arrive, "arrive again": w.arrive, "stand behind": w.standBehind, "leave": w.leave,
 		"execute": w.executeAny, "deliver": w.deliverAny, "go on": w.goOn, "go on again": w.goOn, "and again": w.goOn,
 		"deliver again": w.deliverAgain, "wake": w.wakeAny, "pass time": w.passTime, "tick": w.tickAny,
 		"reset": w.reset, "reset at once": w.resetAtOnce, "fail run": w.failRun,
@@ -155,7 +157,30 @@ func (w *world) id(int) run.ID {
 }
 
 func (w *world) arrive(t *rapid.T) {
-	key := rapid.SampledFrom([]int{1, 1, 1, 2, 3, 0}).Draw(t, "key")
+	w.enter(w.newClient(t, rapid.IntRange(0, len(w.nodes)-1).Draw(t, "node"), rapid.SampledFrom([]int{1, 1, 1, 2, 3, 0}).Draw(t, "key")))
+}
+
+func (w *world) enter(c *client) {
+	w.nodes[c.node].Arrive(c.Caller)
+	w.take(c.node, nil)
+}
+
+// standBehind has a caller share the answer of another that is not closed yet.
+func (w *world) standBehind(t *rapid.T) {
+	first := pick(t, w.clients, func(c *client) bool {
+		return c.key != 0 && c.shares() && !c.closed && !c.left && c.answered == 0 && w.nodes[c.node].callers[c.Ticket] != nil
+	})
+	b := w.newClient(t, first.node, first.key)
+	b.Snapshot.Trigger.InFlight = run.InFlightShare
+	first.behind = append(first.behind, b)
+}
+
+func (c *client) shares() bool {
+	p := c.Snapshot.Trigger.InFlight
+	return p == "" || p == run.InFlightShare
+}
+
+func (w *world) newClient(t *rapid.T, node, key int) *client {
 	trigger := run.Trigger{
 		Organisation: "org", Environment: "env", Task: "task",
 		Payload: []byte(rapid.SampledFrom([]string{"x", "y"}).Draw(t, "payload")),
@@ -173,7 +198,7 @@ func (w *world) arrive(t *rapid.T) {
 	}
 	s := run.NewSnapshot(run.ID{}, k, hash, trigger)
 	c := &client{
-		node: rapid.IntRange(0, len(w.nodes)-1).Draw(t, "node"), key: key,
+		node: node, key: key,
 		poison: rapid.IntRange(0, 9).Draw(t, "poison") == 0,
 		Caller: Caller[int]{
 			Ticket: len(w.clients), Snapshot: &s, Claims: key != keyCount-1, Arrived: w.now.Time(),
@@ -183,15 +208,24 @@ func (w *world) arrive(t *rapid.T) {
 	c.arrived = w.step
 	w.clients = append(w.clients, c)
 	w.owners[&s] = c
-	w.nodes[c.node].Arrive(c.Caller)
-	w.take(c.node, nil)
+	return c
 }
 
 func (w *world) leave(t *rapid.T) {
-	c := pick(t, w.clients, func(c *client) bool { return !c.left && c.answered == 0 })
+	c := pick(t, w.clients, func(c *client) bool { return !c.left && c.answered == 0 && w.nodes[c.node].callers[c.Ticket] != nil })
 	w.nodes[c.node].Leave(c.Ticket)
 	c.left, w.strayed = true, true
 	w.take(c.node, nil)
+	w.again(c)
+}
+
+// again has those who stood behind a caller come by themselves.
+func (w *world) again(c *client) {
+	behind := c.behind
+	c.behind = nil
+	for _, b := range behind {
+		w.enter(b)
+	}
 }
 
 // pick draws one of those that are fit; if there is none, the action is skipped.
@@ -376,7 +410,7 @@ func (w *world) lose(t *rapid.T) {
 }
 
 func (w *world) failFlight(t *rapid.T) {
-	c := pick(t, w.clients, func(c *client) bool { return !c.left && c.answered == 0 })
+	c := pick(t, w.clients, func(c *client) bool { return !c.left && c.answered == 0 && w.nodes[c.node].callers[c.Ticket] != nil })
 	table := w.nodes[c.node]
 	f := table.callers[c.Ticket]
 	w.given[f.token] = true
@@ -575,8 +609,25 @@ func (w *world) take(node int, cause *sent) {
 	for _, r := range requests {
 		w.post(node, r)
 	}
-	for _, a := range answers {
+	var again []*client
+	for _, a := range slices.Clone(answers) {
 		w.answer(node, cause, a)
+		c := w.clients[a.Ticket]
+		if a.Alone {
+			again = append(again, c)
+			continue
+		}
+		for _, b := range c.behind {
+			shared := Answer[int]{Ticket: b.Ticket, Err: a.Err}
+			if a.Err == nil {
+				shared.Result = a.Shared(b.Snapshot.Key.Kind, b.Snapshot.PayloadHash, b.Snapshot.RequestHash)
+			}
+			w.answer(node, cause, shared)
+		}
+		c.behind = nil
+	}
+	for _, c := range again {
+		w.again(c)
 	}
 }
 

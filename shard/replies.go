@@ -108,9 +108,10 @@ func (t *Table[T]) Settled(now time.Time, ref Ref, r SettleReply) {
 	}
 }
 
-// holdBack makes everybody but the leader late.
+// holdBack makes everybody but the leader late, and the next answer the leader's alone.
 func (t *Table[T]) holdBack(f *flight[T]) {
 	t.merge(f)
+	f.heldBack = true
 	for _, c := range f.cohort {
 		if c.Ticket != f.leader.Ticket {
 			f.late = append(f.late, c)

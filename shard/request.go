@@ -181,9 +181,27 @@ type PublishReply struct {
 	Err  error
 }
 
-// Answer is what a caller is told: a result, or an error.
+// Answer is what a caller is told: a result, or an error. Callers that stand behind
+// it, since they came before it was closed, are told the same by [Answer.Shared],
+// unless it is for this caller Alone: then they come again.
 type Answer[T comparable] struct {
 	Ticket T
 	Result run.Result
 	Err    error
+	Alone  bool
+
+	// Of the run that is answered.
+	PayloadHash, RequestHash run.Digest
+}
+
+// Shared is the result for a caller of the same key that stands behind the one that
+// is answered: a key of that kind, with those digests of its payload and request.
+func (a *Answer[T]) Shared(kind run.Kind, payload, request run.Digest) run.Result {
+	return a.Result.For(!sameCall(kind, request, a.RequestHash), payload == a.PayloadHash)
+}
+
+// sameCall says whether a caller repeats the call that made a run: a repeat of one
+// transport request is the same call, not a later one.
+func sameCall(kind run.Kind, request, of run.Digest) bool {
+	return kind == run.KindRequest || (!request.IsZero() && request == of)
 }

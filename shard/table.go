@@ -50,6 +50,7 @@ type Caller[T comparable] struct {
 // each leaves requests and answers that [Table.Take] hands over.
 type Table[T comparable] struct {
 	cfg     Config
+	closed  func(T)
 	last    uint64
 	flights map[uint64]*flight[T]
 	keys    map[run.Hash]*flight[T]
@@ -60,10 +61,13 @@ type Table[T comparable] struct {
 	answers  []Answer[T]
 }
 
-// NewTable returns an empty table.
-func NewTable[T comparable](cfg Config) *Table[T] {
+// NewTable returns an empty table. closed is told of each caller before the request
+// that it may be answered from is posted: whoever wants to share its answer has to
+// have come by then. It may be told so more than once.
+func NewTable[T comparable](cfg Config, closed func(T)) *Table[T] {
 	return &Table[T]{
 		cfg:     cfg,
+		closed:  closed,
 		flights: map[uint64]*flight[T]{},
 		keys:    map[run.Hash]*flight[T]{},
 		timed:   map[uint64]*flight[T]{},

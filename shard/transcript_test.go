@@ -81,7 +81,7 @@ func newTranscript() *transcript {
 		ClaimTTL: 9 * time.Second, WaitBudget: 5 * time.Second, Poll: time.Second,
 		Gate: tr.gate, Durability: func() run.Durability { return run.DurableRedis }, NewToken: func() Token { tr.tokens++; return Token{byte(tr.tokens)} },
 		NewID: func(int) run.ID { tr.runs++; return mustID(fmt.Sprintf("r%d", tr.runs)) },
-	})
+	}, func(string) {})
 	return tr
 }
 
