@@ -25,8 +25,8 @@
 //
 // A message, an answer and a map entry for each caller would make a burst of one key
 // cost what as many keys cost. So a caller need not go to its shard if another one of
-// its key is on the way there: it stands behind that one's call, without a message,
-// and is answered with it.
+// its key is on the way there: it shares that one's call, without a message, and
+// is answered with it.
 //
 //	call:  open ──closed, before a request that may answer it──▶ closed ──▶ answered
 //	        │ ▲                                                     │
@@ -39,17 +39,20 @@
 //
 //   - Who joined came before the closing, hence before the post: the rule that a
 //     caller is answered only from what was posted after it came holds for all that
-//     stand behind a call, as it does for the call.
+//     share a call, as it does for its caller.
 //   - An answer is written before the outcome is set and the channel is closed, and is
 //     read after; the outcome is set once. So a call whose caller has left is never
 //     read as answered.
 //   - Answers that concern the call's own trigger or its own time to wait (it was
 //     refused, its budget is spent, what it made long ago may be over) are for it
-//     alone: whoever stands behind it comes again, with the time it first came at. So
+//     alone: whoever shares it comes again, with the time it first came at. So
 //     they do when its caller leaves, for it is that caller's snapshot that the shard
 //     has.
-//   - Who stands behind is told of its own payload and request: what the answered run
+//   - Who shares is told of its own payload and request: what the answered run
 //     was made with comes with the answer.
+//
+// Triggers that want to wait or to be refused, rather than share (run.InFlight), do
+// not, and make calls that nobody shares.
 //
 // Nothing of this is known to the shard, which has one caller where there are many,
 // nor to the stores. If two keys want one place in the table of open calls, the second

@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	mathrand "math/rand/v2"
+	"runtime"
 	"time"
 
 	"github.com/e0ff5a15/mollifier/run"
@@ -25,10 +26,12 @@ func (s *Shards) Trigger(ctx context.Context, t *run.Trigger, claims bool, snaps
 	s.count.triggers.Add(1)
 	key, arrived := t.Key(), time.Now()
 	if key.IsZero() {
-		c := &call{snapshot: snapshot(), partition: s.anyPartition(), claims: claims, arrived: arrived, done: make(chan struct{})}
-		return s.lead(ctx, c)
+		return s.lead(ctx, s.newCall(snapshot, 0, s.anyPartition(), claims, arrived))
 	}
 	sum := shard.Sum(key)
+	if t.InFlight != "" && t.InFlight != run.InFlightShare {
+		return s.lead(ctx, s.newCall(snapshot, sum, shard.PartitionOf(sum, s.cfg.Partitions), claims, arrived))
+	}
 	var c *call
 	for {
 		if first := s.opened.join(sum, &key, claims); first != nil {
@@ -38,12 +41,12 @@ func (s *Shards) Trigger(ctx context.Context, t *run.Trigger, claims bool, snaps
 			continue
 		}
 		if c == nil {
-			c = &call{
-				snapshot: snapshot(), sum: sum, partition: shard.PartitionOf(sum, s.cfg.Partitions),
-				claims: claims, arrived: arrived, done: make(chan struct{}),
-			}
+			c = s.newCall(snapshot, sum, shard.PartitionOf(sum, s.cfg.Partitions), claims, arrived)
 			if !s.opened.add(c) {
 				continue // who has the place may be of the same key
+			}
+			if s.opened.hot(sum) {
+				runtime.Gosched() // whoever is ready to run shares it
 			}
 		}
 		return s.lead(ctx, c)

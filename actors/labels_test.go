@@ -18,7 +18,7 @@ func TestWritersAreNamedInProfiles(t *testing.T) {
 		}
 	})
 	w.post(1)
-	w.wait()
+	w.end()
 	if !strings.Contains(profile.String(), `"writer":"checks"`) {
 		t.Error("no goroutine has the label")
 	}
@@ -40,7 +40,9 @@ func TestWritersReuseTheirMemory(t *testing.T) {
 	t.Parallel()
 	const items = 1000
 	seen := make(map[int]int)
+	memories := map[**int][]*int{}
 	w := newWriter("test", limits{7, 1 << 20, 1}, func(**int) int { return 1 }, func(batch []*int) {
+		memories[&batch[0]] = batch[:cap(batch)]
 		if len(batch) > 7 {
 			t.Errorf("a batch of %d", len(batch))
 		}
@@ -54,19 +56,18 @@ func TestWritersReuseTheirMemory(t *testing.T) {
 			w.wait()
 		}
 	}
-	w.wait()
+	w.end()
 	for i := range items {
 		if seen[i] != 1 {
 			t.Fatalf("item %d was flushed %d times", i, seen[i])
 		}
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.spare) > w.slots {
-		t.Errorf("%d memories for %d slots", len(w.spare), w.slots)
+	if len(memories) > 3 {
+		t.Errorf("%d memories for one slot", len(memories))
 	}
-	for _, memory := range append(w.spare, w.queue) {
-		for _, item := range memory[:cap(memory)] {
+	memories[nil] = w.queue[:cap(w.queue)]
+	for _, memory := range memories {
+		for _, item := range memory {
 			if item != nil {
 				t.Fatalf("item %d is kept", *item)
 			}

@@ -48,7 +48,7 @@ type reply struct {
 type cell struct {
 	index    int
 	shards   *Shards
-	label    context.Context // the shard's, in profiles
+	turns    *turns
 	table    *shard.Table[*call]
 	timed    atomic.Bool // the table wants ticks
 	draining chan<- struct{}
@@ -66,8 +66,6 @@ var _ actor.Actor = shardActor{}
 
 // Receive moves flights on. It never blocks and never panics.
 func (a shardActor) Receive(c actor.Context) {
-	// The goroutine is the mailbox's own, for as long as it has messages.
-	pprof.SetGoroutineLabels(a.label)
 	switch m := c.Message().(type) {
 	case *call:
 		a.arriveUnlessRefusing(m)

@@ -120,7 +120,7 @@ func Start(cfg Config, stores Stores) (*Shards, error) {
 		return slog.New(slog.DiscardHandler)
 	}))
 	for i := range cfg.Shards {
-		c := &cell{index: i, shards: s, label: shardLabel(i), table: shard.NewTable[*call](shard.Config{
+		c := &cell{index: i, shards: s, turns: newTurns(shardLabel(i)), table: shard.NewTable[*call](shard.Config{
 			ClaimTTL: cfg.ClaimTTL, WaitBudget: cfg.WaitBudget, Poll: pollEvery,
 			NewToken: newToken,
 			NewID:    func(partition int) run.ID { return run.MintID(time.Now(), partition) },
@@ -129,13 +129,14 @@ func Start(cfg Config, stores Stores) (*Shards, error) {
 		// The supervisor restarts without a limit: the default one would stop
 		// a shard, and strand its keys, after ten panics.
 		props := actor.PropsFromProducer(func() actor.Actor { return shardActor{c} },
-			actor.WithSupervisor(actor.NewRestartingStrategy()))
+			actor.WithSupervisor(actor.NewRestartingStrategy()), actor.WithDispatcher(c.turns))
 		pid, err := s.system.Root.SpawnNamed(props, "shard-"+strconv.Itoa(i))
+		s.cells = append(s.cells, c)
 		if err != nil {
-			s.system.Shutdown()
+			s.end()
 			return nil, err
 		}
-		s.cells, s.pids = append(s.cells, c), append(s.pids, pid)
+		s.pids = append(s.pids, pid)
 	}
 	s.ticker.Go(s.tickLoop)
 	s.ticker.Go(s.landedLoop)
@@ -215,7 +216,7 @@ func (s *Shards) stop(ctx context.Context) error {
 		s.broadcast(failAll{&run.RefusedError{Reason: run.ErrClosed, Part: "engine", RetryAfter: time.Second}})
 		<-s.quiet // everybody has been answered, or is about to leave
 	}
-	for _, w := range []*writer[posted]{s.claims, s.settles, s.checks, s.looks, s.accepts} {
+	for _, w := range s.writers() {
 		w.wait()
 	}
 	s.outside.Lock()
@@ -228,8 +229,23 @@ func (s *Shards) stop(ctx context.Context) error {
 			err = e
 		}
 	}
-	s.system.Shutdown()
+	s.end()
 	return err
+}
+
+func (s *Shards) writers() []*writer[posted] {
+	return []*writer[posted]{s.claims, s.settles, s.checks, s.looks, s.accepts}
+}
+
+// end ends the goroutines of shards and writers, which have nothing to do any more.
+func (s *Shards) end() {
+	s.system.Shutdown()
+	for _, c := range s.cells {
+		c.turns.end()
+	}
+	for _, w := range s.writers() {
+		w.end()
+	}
 }
 
 // drain waits until no caller and no flight is left.

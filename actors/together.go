@@ -13,39 +13,46 @@ import (
 // one place cost each other the sharing of messages, and nothing else.
 const places = 1 << 14
 
-// openCalls are the calls that callers of the same key may still stand behind. See
+// openCalls are the calls that callers of the same key may still share. See
 // the package comment for why that is sound. A place is filled by whoever makes a
 // call, and emptied by whoever closes it; nobody waits for anybody.
-type openCalls [places]atomic.Pointer[call]
+type openCalls struct {
+	calls [places]atomic.Pointer[call]
+	last  [places]atomic.Uint64 // the key of the call that was closed last, by its sum
+}
 
-// closedFlag in call.behind: nobody can come any more.
+// closedFlag in call.sharers: nobody can come any more.
 const closedFlag = 1 << 40
 
-// join stands behind an open call of the key, or returns nil.
+// join shares an open call of the key, or returns nil.
 func (o *openCalls) join(sum uint64, key *run.Key, claims bool) *call {
-	c := o[sum%places].Load()
-	if c == nil || c.sum != sum || c.claims != claims || c.snapshot.Key != *key || c.behind.Add(1)&closedFlag != 0 {
+	c := o.calls[sum%places].Load()
+	if c == nil || c.sum != sum || c.claims != claims || c.snapshot.Key != *key || c.sharers.Add(1)&closedFlag != 0 {
 		return nil
 	}
 	return c
 }
 
-// add lets others stand behind c, unless its place is taken.
+// add lets others share c, unless its place is taken.
 func (o *openCalls) add(c *call) bool {
-	if !o[c.sum%places].CompareAndSwap(nil, c) {
-		c.behind.Or(closedFlag)
+	if !o.calls[c.sum%places].CompareAndSwap(nil, c) {
+		c.sharers.Or(closedFlag)
 		return false
 	}
 	return true
 }
 
+// hot says whether a call of the key has been here lately.
+func (o *openCalls) hot(sum uint64) bool { return o.last[sum%places].Load() == sum }
+
 func (o *openCalls) close(c *call) {
-	if c.behind.Or(closedFlag)&closedFlag == 0 {
-		o[c.sum%places].CompareAndSwap(c, nil)
+	if c.sharers.Or(closedFlag)&closedFlag == 0 {
+		o.last[c.sum%places].Store(c.sum)
+		o.calls[c.sum%places].CompareAndSwap(c, nil)
 	}
 }
 
-// call is one caller that has a place in its shard, and those that stand behind it.
+// call is one caller that has a place in its shard, and those that share it.
 // What it is answered is written once, before done is closed. One that came with
 // others (see [Shards.TriggerAll]) is alone, and answered through their channel,
 // which has room for all of them, so that a shard never waits for a caller.
@@ -56,7 +63,7 @@ type call struct {
 	claims    bool
 	arrived   time.Time
 
-	behind  atomic.Int64 // how many have come to stand behind it, and closedFlag
+	sharers atomic.Int64 // how many have come to share it, and closedFlag
 	outcome atomic.Int32
 	done    chan struct{} // closed with the outcome
 	answer  shard.Answer[*call]
@@ -65,10 +72,19 @@ type call struct {
 	reply chan shard.Answer[*call]
 }
 
+// newCall is apart, so that whoever shares another call has a small stack.
+//
+//go:noinline
+func (s *Shards) newCall(snapshot func() run.Snapshot, sum uint64, partition int, claims bool, arrived time.Time) *call {
+	c := &call{sum: sum, partition: partition, claims: claims, arrived: arrived, done: make(chan struct{})}
+	c.snapshot = snapshot()
+	return c
+}
+
 // What may become of a call.
 const (
 	answered = iota + 1
-	left     // its caller has left: whoever stands behind it comes again
+	left     // its caller has left: whoever shares it comes again
 )
 
 // end gives a call its outcome, if it has none yet. It must be closed.
@@ -109,7 +125,7 @@ func (s *Shards) lead(ctx context.Context, c *call) (run.Result, error) {
 	return c.answer.Result, c.answer.Err
 }
 
-// follow waits for the answer of a call that t's caller stands behind. Without ok
+// follow waits for the answer of a call that t's caller shares. Without ok
 // that is none for this caller, and it has to come again.
 func (c *call) follow(ctx context.Context, t *run.Trigger) (r run.Result, err error, ok bool) {
 	select {

@@ -9,8 +9,8 @@ import (
 	"github.com/e0ff5a15/mollifier/run"
 )
 
-// Callers that stand behind a caller who leaves come by themselves, and get one run.
-func TestBehindACallerThatLeaves(t *testing.T) {
+// Callers that share the call of one who leaves come by themselves, and get one run.
+func TestSharingWithACallerThatLeaves(t *testing.T) {
 	t.Parallel()
 	n := newStores(t).node(t)
 	held := n.claims.before[claim.Claim].shut()
@@ -32,8 +32,8 @@ func TestBehindACallerThatLeaves(t *testing.T) {
 	checkOneRun(t, append(behind, first))
 }
 
-// Whoever stands behind leaves alone.
-func TestLeavingFromBehind(t *testing.T) {
+// Whoever shares a call leaves alone.
+func TestLeavingASharedCall(t *testing.T) {
 	t.Parallel()
 	n := newStores(t).node(t)
 	held := n.claims.before[claim.Claim].shut()
@@ -52,8 +52,8 @@ func TestLeavingFromBehind(t *testing.T) {
 	checkOneRun(t, all)
 }
 
-// Each caller is told of its own payload and its own request, whoever it stands behind.
-func TestBehindWithAnotherPayloadOrRequest(t *testing.T) {
+// Each caller is told of its own payload and its own request, whoever it shares a call with.
+func TestSharingWithAnotherPayloadOrRequest(t *testing.T) {
 	t.Parallel()
 	n := newStores(t).node(t)
 	held := n.claims.before[claim.Claim].shut()
@@ -87,9 +87,9 @@ func TestBehindWithAnotherPayloadOrRequest(t *testing.T) {
 	}
 }
 
-// A trigger that Postgres refuses is refused to its own caller alone: whoever stands
-// behind it is asked for anew.
-func TestBehindARefusedTrigger(t *testing.T) {
+// A trigger that Postgres refuses is refused to its own caller alone: whoever shares
+// its call is asked for anew.
+func TestSharingWithARefusedTrigger(t *testing.T) {
 	t.Parallel()
 	n := newStores(t).node(t)
 	held := n.claims.before[claim.Claim].shut()

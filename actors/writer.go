@@ -17,7 +17,10 @@ type limits struct {
 // writer group-commits: posts gather while its slots are busy, and each slot
 // that comes free takes what has gathered. flush is called with one batch at a
 // time per slot, must see to the reply of every item, and must not keep the batch:
-// its memory is the next one's.
+// its memory is the slot's next one's.
+//
+// Each slot is a goroutine for the writer's life: what stores are asked through goes
+// deep, and a new goroutine would grow its stack to there with every batch.
 type writer[T any] struct {
 	limits
 	name  string          // in profiles and traces
@@ -25,69 +28,62 @@ type writer[T any] struct {
 	size  func(*T) int
 	flush func([]T)
 
-	mu    sync.Mutex
-	queue []T
-	spare [][]T // memory of batches, at most one a slot
-	busy  int
-	idle  *sync.Cond
+	mu      sync.Mutex
+	queue   []T
+	busy    int // slots
+	ended   bool
+	posted  *sync.Cond // or ended
+	idle    *sync.Cond
+	running sync.WaitGroup
 }
 
 func newWriter[T any](name string, l limits, size func(*T) int, flush func([]T)) *writer[T] {
 	w := &writer[T]{limits: l, name: name, size: size, flush: flush}
 	w.label = pprof.WithLabels(context.Background(), pprof.Labels("writer", name))
-	w.idle = sync.NewCond(&w.mu)
+	w.posted, w.idle = sync.NewCond(&w.mu), sync.NewCond(&w.mu)
+	for range l.slots {
+		w.running.Go(w.slot)
+	}
 	return w
 }
 
-// post takes an item and never blocks on a store.
+// post takes an item and never blocks on a store. Not after end.
 func (w *writer[T]) post(item T) {
 	w.mu.Lock()
 	w.queue = append(w.queue, item)
-	start := w.busy < w.slots
-	if start {
-		w.busy++
-	}
 	w.mu.Unlock()
-	if start {
-		go w.flushLoop()
-	}
+	w.posted.Signal()
 }
 
-func (w *writer[T]) flushLoop() {
+func (w *writer[T]) slot() {
 	pprof.SetGoroutineLabels(w.label)
 	var batch []T
 	for {
-		clear(batch) // what it held must not live as long as its memory
-		if batch = w.next(batch); batch == nil {
+		if batch = w.next(batch); len(batch) == 0 {
 			return
 		}
 		region := trace.StartRegion(w.label, w.name)
 		w.flush(batch)
 		region.End()
+		clear(batch) // what it held must not live as long as its memory
+		w.done()
 	}
 }
 
-// next returns the next batch, or nil after giving up the slot. done is the
-// memory of the batch before, or nil.
-func (w *writer[T]) next(done []T) []T {
+// next waits for the next batch, in the memory of the one before; empty at the end.
+func (w *writer[T]) next(memory []T) []T {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.queue) == 0 {
-		if done != nil {
-			w.spare = append(w.spare, done[:0])
+	for len(w.queue) == 0 {
+		if w.ended {
+			return nil
 		}
 		if cap(w.queue) > 4*w.items {
 			w.queue = nil // what an overload has left
 		}
-		w.busy--
-		if w.busy == 0 {
-			w.idle.Broadcast()
-		}
-		return nil
+		w.posted.Wait()
 	}
-	if last := len(w.spare) - 1; done == nil && last >= 0 {
-		done, w.spare = w.spare[last], w.spare[:last]
-	}
+	w.busy++
 	n, bytes := 0, 0
 	for n < len(w.queue) && n < w.items {
 		bytes += w.size(&w.queue[n])
@@ -96,18 +92,36 @@ func (w *writer[T]) next(done []T) []T {
 		}
 		n++
 	}
-	batch := append(done[:0], w.queue[:n]...)
+	batch := append(memory[:0], w.queue[:n]...)
 	rest := copy(w.queue, w.queue[n:])
 	clear(w.queue[rest:])
 	w.queue = w.queue[:rest]
 	return batch
 }
 
+func (w *writer[T]) done() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.busy--
+	if w.busy == 0 && len(w.queue) == 0 {
+		w.idle.Broadcast()
+	}
+}
+
 // wait returns when nothing is queued or under way.
 func (w *writer[T]) wait() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.busy > 0 {
+	for w.busy > 0 || len(w.queue) > 0 {
 		w.idle.Wait()
 	}
+}
+
+// end flushes what is queued and ends the slots.
+func (w *writer[T]) end() {
+	w.mu.Lock()
+	w.ended = true
+	w.mu.Unlock()
+	w.posted.Broadcast()
+	w.running.Wait()
 }

@@ -123,20 +123,20 @@ func (t *Table[T]) look(f *flight[T]) {
 		t.accept(f)
 		return
 	}
-	t.post(f, looking, Request{Verb: Look, Environment: f.leader.Snapshot.Trigger.Environment})
+	t.post(f, looking, Look).Environment = f.leader.Snapshot.Trigger.Environment
 }
 
 func (t *Table[T]) accept(f *flight[T]) {
 	t.elect(f)
 	t.refuseBeside(f)
-	t.post(f, accepting, Request{
-		Verb: Accept, Snapshot: f.leader.Snapshot, Claimed: f.claimed || f.maybe, Since: f.since, Seen: f.seen, Unsure: f.unsure,
-		Diverted: t.sayDiverted(f),
-	})
+	r := t.post(f, accepting, Accept)
+	r.Snapshot, r.Claimed, r.Since, r.Seen, r.Unsure = f.leader.Snapshot, f.claimed || f.maybe, f.since, f.seen, f.unsure
+	r.Diverted = t.sayDiverted(f)
 }
 
 func (t *Table[T]) claim(f *flight[T]) {
-	t.post(f, claiming, Request{Verb: Claim, Observed: f.observed, Floor: f.floor, Anew: f.reenters})
+	r := t.post(f, claiming, Claim)
+	r.Observed, r.Floor, r.Anew = f.observed, f.floor, f.reenters
 	f.reenters = false
 }
 
@@ -145,7 +145,8 @@ func (t *Table[T]) settle(f *flight[T]) {
 	t.elect(f)
 	t.refuseBeside(f)
 	f.leader.Snapshot.Accept(f.accepted)
-	t.post(f, settling, Request{Verb: Settle, Snapshot: f.leader.Snapshot, Diverted: t.sayDiverted(f)})
+	r := t.post(f, settling, Settle)
+	r.Snapshot, r.Diverted = f.leader.Snapshot, t.sayDiverted(f)
 }
 
 func (t *Table[T]) sayDiverted(f *flight[T]) bool {
@@ -171,23 +172,24 @@ func (t *Table[T]) elect(f *flight[T]) {
 	}
 }
 
-// post makes r the request under way: whoever has arrived until now may be
-// answered from it.
-func (t *Table[T]) post(f *flight[T], s state, r Request) {
+// post makes a request the one under way: whoever has arrived until now may be
+// answered from it. The caller fills in what is special to the verb, at once.
+func (t *Table[T]) post(f *flight[T], s state, v Verb) *Request {
 	t.merge(f)
-	t.postAlone(f, s, r)
+	return t.postAlone(f, s, v)
 }
 
-// postAlone makes r the request under way, but leaves the late ones late.
-func (t *Table[T]) postAlone(f *flight[T], s state, r Request) {
+// postAlone is post, but leaves the late ones late.
+func (t *Table[T]) postAlone(f *flight[T], s state, v Verb) *Request {
 	f.state, f.woken = s, false
 	f.Post++
-	t.request(f, r)
+	return t.request(f, v)
 }
 
-func (t *Table[T]) request(f *flight[T], r Request) {
-	r.Ref, r.Partition, r.Hash, r.Token = f.Ref, f.partition, f.hash, f.token
-	t.requests = append(t.requests, r)
+// request leaves a request; the pointer is good until the next one.
+func (t *Table[T]) request(f *flight[T], v Verb) *Request {
+	t.requests = append(t.requests, Request{Verb: v, Ref: f.Ref, Partition: f.partition, Hash: f.hash, Token: f.token})
+	return &t.requests[len(t.requests)-1]
 }
 
 func (t *Table[T]) merge(f *flight[T]) {
@@ -236,7 +238,7 @@ func (t *Table[T]) drop(now time.Time, f *flight[T]) {
 		f.wakeAt = now.Add(t.cfg.ClaimTTL)
 		t.keep(f)
 	default:
-		t.request(f, Request{Verb: Release})
+		t.request(f, Release)
 		t.forget(f)
 	}
 }

@@ -33,7 +33,7 @@ func (w *world) answer(node int, cause *sent, a Answer[int]) {
 	switch {
 	case c.answered > 1 || c.left:
 		w.Fatalf("caller %d answered %d times, left: %t", a.Ticket, c.answered, c.left)
-	case !c.closed && len(c.behind) > 0:
+	case !c.closed && len(c.sharers) > 0:
 		w.Fatalf("caller %d answered and never closed", a.Ticket)
 	case c.node != node:
 		w.Fatalf("caller %d answered by another node", a.Ticket)

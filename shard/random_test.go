@@ -46,8 +46,8 @@ type client struct {
 	poison   bool
 	left     bool
 	answered int
-	closed   bool      // nobody can stand behind it any more
-	behind   []*client // who stands behind it
+	closed   bool      // nobody can share its answer any more
+	sharers  []*client // who shares its answer
 }
 
 // sent is one request on its way: it is executed, then its reply delivered.
@@ -125,7 +125,7 @@ func explore(t *rapid.T, faults bool) {
 	}
 	w.wakesTo = make([][]run.Hash, len(w.nodes))
 	actions := map[string]func(*rapid.T){
-		"arrive": w.arrive, "arrive again": w.arrive, "stand behind": w.standBehind, "leave": w.leave,
+		"arrive": w.arrive, "arrive again": w.arrive, "share": w.share, "leave": w.leave,
 		"execute": w.executeAny, "deliver": w.deliverAny, "go on": w.goOn, "go on again": w.goOn, "and again": w.goOn,
 		"deliver again": w.deliverAgain, "wake": w.wakeAny, "pass time": w.passTime, "tick": w.tickAny,
 		"reset": w.reset, "reset at once": w.resetAtOnce, "fail run": w.failRun,
@@ -165,14 +165,14 @@ func (w *world) enter(c *client) {
 	w.take(c.node, nil)
 }
 
-// standBehind has a caller share the answer of another that is not closed yet.
-func (w *world) standBehind(t *rapid.T) {
+// share has a caller share the answer of another that is not closed yet.
+func (w *world) share(t *rapid.T) {
 	first := pick(t, w.clients, func(c *client) bool {
 		return c.key != 0 && c.shares() && !c.closed && !c.left && c.answered == 0 && w.nodes[c.node].callers[c.Ticket] != nil
 	})
 	b := w.newClient(t, first.node, first.key)
 	b.Snapshot.Trigger.InFlight = run.InFlightShare
-	first.behind = append(first.behind, b)
+	first.sharers = append(first.sharers, b)
 }
 
 func (c *client) shares() bool {
@@ -219,11 +219,11 @@ func (w *world) leave(t *rapid.T) {
 	w.again(c)
 }
 
-// again has those who stood behind a caller come by themselves.
+// again has those who shared with a caller come by themselves.
 func (w *world) again(c *client) {
-	behind := c.behind
-	c.behind = nil
-	for _, b := range behind {
+	sharers := c.sharers
+	c.sharers = nil
+	for _, b := range sharers {
 		w.enter(b)
 	}
 }
@@ -617,14 +617,14 @@ func (w *world) take(node int, cause *sent) {
 			again = append(again, c)
 			continue
 		}
-		for _, b := range c.behind {
+		for _, b := range c.sharers {
 			shared := Answer[int]{Ticket: b.Ticket, Err: a.Err}
 			if a.Err == nil {
 				shared.Result = a.Shared(b.Snapshot.Key.Kind, b.Snapshot.PayloadHash, b.Snapshot.RequestHash)
 			}
 			w.answer(node, cause, shared)
 		}
-		c.behind = nil
+		c.sharers = nil
 	}
 	for _, c := range again {
 		w.again(c)

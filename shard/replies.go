@@ -52,7 +52,8 @@ func (t *Table[T]) Settled(now time.Time, ref Ref, r SettleReply) {
 	}
 	if f.acceptLost {
 		f.acceptLost = false
-		t.request(f, Request{Verb: Landed, Environment: f.leader.Snapshot.Trigger.Environment, Run: f.leader.Snapshot.ID})
+		l := t.request(f, Landed)
+		l.Environment, l.Run = f.leader.Snapshot.Trigger.Environment, f.leader.Snapshot.ID
 	}
 	switch {
 	case r.Stale:
@@ -76,7 +77,8 @@ func (t *Table[T]) Settled(now time.Time, ref Ref, r SettleReply) {
 			f.wakeAt = now.Add(t.cfg.ClaimTTL)
 			// A run that was not accepted by the claim's own instant is, to a reset,
 			// no more than a run that was met.
-			t.post(f, publishing, Request{Verb: Publish, Holder: r.Holder, Found: !r.Created || f.accepted == 0})
+			p := t.post(f, publishing, Publish)
+			p.Holder, p.Found = r.Holder, !r.Created || f.accepted == 0
 			return
 		}
 		t.end(f)
@@ -246,7 +248,8 @@ func (t *Table[T]) bound(f *flight[T], h Holder, queued bool) {
 	}
 	// That Postgres does not know the run makes the buffer's word the answer, and
 	// that is older than who has come since: they stay late.
-	t.postAlone(f, confirming, Request{Verb: Look, Environment: f.leader.Snapshot.Trigger.Environment, Run: h.ID})
+	r := t.postAlone(f, confirming, Look)
+	r.Environment, r.Run = f.leader.Snapshot.Trigger.Environment, h.ID
 }
 
 // confirmed takes the reply to a Look at the key of a buffered run.
@@ -288,9 +291,8 @@ func (t *Table[T]) check(f *flight[T], candidate Holder) {
 	if t.answerBlind(f) {
 		return
 	}
-	t.post(f, checking, Request{
-		Verb: CheckHolder, Environment: f.leader.Snapshot.Trigger.Environment, Run: candidate.ID,
-	})
+	r := t.post(f, checking, CheckHolder)
+	r.Environment, r.Run = f.leader.Snapshot.Trigger.Environment, candidate.ID
 }
 
 // answerBlind answers what Redis knows if Postgres can not be asked.

@@ -181,7 +181,7 @@ type PublishReply struct {
 	Err  error
 }
 
-// Answer is what a caller is told: a result, or an error. Callers that stand behind
+// Answer is what a caller is told: a result, or an error. Callers that share
 // it, since they came before it was closed, are told the same by [Answer.Shared],
 // unless it is for this caller Alone: then they come again.
 type Answer[T comparable] struct {
@@ -194,7 +194,7 @@ type Answer[T comparable] struct {
 	PayloadHash, RequestHash run.Digest
 }
 
-// Shared is the result for a caller of the same key that stands behind the one that
+// Shared is the result for a caller of the same key that shares the call of the one that
 // is answered: a key of that kind, with those digests of its payload and request.
 func (a *Answer[T]) Shared(kind run.Kind, payload, request run.Digest) run.Result {
 	return a.Result.For(!sameCall(kind, request, a.RequestHash), payload == a.PayloadHash)

@@ -196,7 +196,7 @@ func (t *Table[T]) Tick(now time.Time) {
 		case f.claimed && (f.state == settling || f.state == looking || f.state == accepting):
 			if !now.Before(f.renewAt) {
 				f.renewAt = now.Add(t.cfg.ClaimTTL / 3)
-				t.request(f, Request{Verb: Renew})
+				t.request(f, Renew)
 			}
 		default:
 			delete(t.timed, f.Flight)
