@@ -14,14 +14,14 @@ func TestSharingWithACallerThatLeaves(t *testing.T) {
 	t.Parallel()
 	n := newStores(t).node(t)
 	held := n.claims.before[claim.Claim].shut()
-	first := n.start(keyed("k")) // its claim is under way: nobody stands behind it any more
+	first := n.start(keyed("k")) // its claim is under way: nobody shares it any more
 	<-held
 	ctx, cancel := context.WithCancel(t.Context())
 	second := n.startContext(ctx, keyed("k"))
 	eventually(t, "the second waits", func() bool { return n.Stats().Waiting == 2 })
-	var behind []<-chan answer
+	var sharing []<-chan answer
 	for range 20 {
-		behind = append(behind, n.start(keyed("k")))
+		sharing = append(sharing, n.start(keyed("k")))
 	}
 	eventually(t, "all wait", func() bool { return n.Stats().Waiting == 22 })
 	cancel()
@@ -29,7 +29,7 @@ func TestSharingWithACallerThatLeaves(t *testing.T) {
 		t.Fatalf("wait ended with %v", a.err)
 	}
 	n.claims.before[claim.Claim].open()
-	checkOneRun(t, append(behind, first))
+	checkOneRun(t, append(sharing, first))
 }
 
 // Whoever shares a call leaves alone.
@@ -99,9 +99,9 @@ func TestSharingWithARefusedTrigger(t *testing.T) {
 	<-held
 	second := n.start(refused)
 	eventually(t, "two wait", func() bool { return n.Stats().Waiting == 2 })
-	var behind []<-chan answer
+	var sharing []<-chan answer
 	for range 20 {
-		behind = append(behind, n.start(keyed("k")))
+		sharing = append(sharing, n.start(keyed("k")))
 	}
 	eventually(t, "all wait", func() bool { return n.Stats().Waiting == 22 })
 	n.claims.before[claim.Claim].open()
@@ -110,5 +110,5 @@ func TestSharingWithARefusedTrigger(t *testing.T) {
 			t.Error("the refused trigger was answered")
 		}
 	}
-	checkOneRun(t, behind)
+	checkOneRun(t, sharing)
 }
