@@ -11,7 +11,10 @@ import (
 	"github.com/e0ff5a15/mollifier/runstore"
 )
 
-// Hook receives runs as they land; see [Config.OnMaterialised]. tx is a pgx.Tx that
+// Tx is pgx.Tx: what a [Hook] writes with.
+type Tx = runstore.Tx
+
+// Hook receives runs as they land; see [Config.OnMaterialised]. tx
 // can be neither committed nor rolled back.
 type Hook = runstore.Hook
 
@@ -23,7 +26,7 @@ func (e *Engine) hook() Hook {
 	if call == nil {
 		return nil
 	}
-	return func(ctx context.Context, tx runstore.Tx, runs []run.Landed) (err error) {
+	return func(ctx context.Context, tx Tx, runs []run.Landed) (err error) {
 		defer func() {
 			if p := recover(); p != nil {
 				e.cfg.Logger.Error("panic in Config.OnMaterialised",

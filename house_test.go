@@ -18,6 +18,7 @@ const module = "github.com/e0ff5a15/mollifier"
 var floors = map[string]int{
 	"cmd/node":          7,
 	"httpapi":           6,
+	"mollifiertest":     6,
 	"bench":             6,
 	".":                 5,
 	"actors":            4,
@@ -39,7 +40,9 @@ var floors = map[string]int{
 	"redisdb":           2,
 	"run":               1,
 	"internal/devstack": 1,
-	"test/chaos":        2, // it knows the program from outside only
+
+	"mollifiertest/link": 1,
+	"test/chaos":         2, // it knows the program from outside only
 }
 
 func floorOf(dir string) (floor int, place string, ok bool) {
@@ -93,7 +96,7 @@ func TestOneOwnerForEachLibrary(t *testing.T) {
 	owners := map[string][]string{
 		"github.com/asynkron/protoactor-go": {"actors"},
 		"github.com/redis/go-redis":         {"redisdb", "internal/devstack", "bench", "test/chaos"},
-		"github.com/jackc/pgx":              {"runstore", "runstore/schema", "tenant", "internal/devstack", "cmd/node", "bench", "test/chaos"},
+		"github.com/jackc/pgx":              {"runstore", "runstore/schema", "tenant", "internal/devstack", "cmd/node", "bench", "test/chaos", "mollifiertest"},
 		"github.com/danielgtaylor/huma":     {"httpapi"},
 		"github.com/minio/minio-go":         {"packet"},
 		"github.com/rs/cors":                {"httpapi"},

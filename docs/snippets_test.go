@@ -7,18 +7,20 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	mollifier "github.com/e0ff5a15/mollifier"
 	"github.com/e0ff5a15/mollifier/client"
+	"github.com/e0ff5a15/mollifier/mollifiertest"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
 // The Go code that the pages show, so that it compiles. It is not run here; the
 // tests of the engine are about what it does.
-var _ = []any{open, trigger, triggerMany, branch, others, works, lands, closes, overHTTP}
+var _ = []any{open, trigger, triggerMany, branch, others, works, lands, tested, closes, overHTTP}
 
 func open(ctx context.Context) error {
 	engine, err := mollifier.New(ctx, mollifier.Config{
@@ -123,6 +125,21 @@ func lands(cfg mollifier.Config) mollifier.Config {
 		return err
 	}
 	return cfg
+}
+
+// The test of a program that takes webhooks.
+func tested(t *testing.T, hook run.Trigger) {
+	stores := mollifiertest.NewStores(t)
+	a, b := stores.Start(t), stores.Start(t) // two nodes
+	first, err := a.Trigger(t.Context(), hook)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := b.Trigger(t.Context(), hook)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mollifiertest.RequireOneRun(t, a, "prod", first, again)
 }
 
 func closes(engine *mollifier.Engine) {

@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -20,6 +19,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/e0ff5a15/mollifier/internal/devstack"
+	"github.com/e0ff5a15/mollifier/mollifiertest/link"
 )
 
 // The client says on standard error whenever a server is gone, which is the rule here.
@@ -127,10 +127,10 @@ func (c *Cluster) node(o Options, i int, secret string) (*Node, error) {
 	}
 	var redisURL, postgresURL string
 	var err error
-	if n.Redis, redisURL, err = linkTo(c.redis.URL()); err != nil {
+	if n.Redis, redisURL, err = link.To(c.redis.URL()); err != nil {
 		return nil, err
 	}
-	if n.Postgres, postgresURL, err = linkTo(c.Postgres.URL()); err != nil {
+	if n.Postgres, postgresURL, err = link.To(c.Postgres.URL()); err != nil {
 		return nil, errors.Join(err, n.Redis.Close())
 	}
 	n.args = append([]string{
@@ -141,20 +141,6 @@ func (c *Cluster) node(o Options, i int, secret string) (*Node, error) {
 	// Passwords: other users of the machine can read arguments.
 	n.env = []string{"MOLLIFIER_REDIS=" + redisURL, "MOLLIFIER_POSTGRES=" + postgresURL}
 	return n, nil
-}
-
-// linkTo puts a link in front of a store.
-func linkTo(store string) (*Link, string, error) {
-	u, err := url.Parse(store)
-	if err != nil {
-		return nil, "", err
-	}
-	l, err := NewLink(u.Host)
-	if err != nil {
-		return nil, "", err
-	}
-	u.Host = l.Addr()
-	return l, u.String(), nil
 }
 
 func adminClient(address string) (*redis.Client, error) {
@@ -191,8 +177,8 @@ func (c *Cluster) Connect(ctx context.Context) (*pgx.Conn, error) {
 }
 
 // Links are the paths to Redis, or to Postgres, of all nodes.
-func (c *Cluster) Links(redis bool) []*Link {
-	links := make([]*Link, 0, len(c.Nodes))
+func (c *Cluster) Links(redis bool) []*link.Link {
+	links := make([]*link.Link, 0, len(c.Nodes))
 	for _, n := range c.Nodes {
 		if redis {
 			links = append(links, n.Redis)

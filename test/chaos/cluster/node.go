@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/e0ff5a15/mollifier/internal/devstack"
+	"github.com/e0ff5a15/mollifier/mollifiertest/link"
 )
 
 // readyWithin is how long a node may take to serve, on a busy machine.
@@ -23,8 +24,8 @@ const readyWithin = time.Minute
 type Node struct {
 	Name     string
 	Drains   bool
-	Redis    *Link
-	Postgres *Link
+	Redis    *link.Link
+	Postgres *link.Link
 
 	program string
 	args    []string

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/e0ff5a15/mollifier/mollifiertest/link"
 	"github.com/e0ff5a15/mollifier/test/chaos/cluster"
 )
 
@@ -126,7 +127,7 @@ func (f *Field) startPostgres(ctx context.Context) error {
 func (f *Field) Mend(ctx context.Context) error {
 	var errs []error
 	for _, l := range append(f.Links(true), f.Links(false)...) {
-		l.SetWeather(cluster.Weather{})
+		l.SetWeather(link.Weather{})
 	}
 	errs = append(errs, f.Redis().Resume(), f.Postgres.Resume(), f.startRedis(ctx), f.startPostgres(ctx))
 	for _, n := range f.Nodes {

@@ -1,4 +1,4 @@
-package cluster_test
+package link_test
 
 import (
 	"bufio"
@@ -8,7 +8,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/e0ff5a15/mollifier/test/chaos/cluster"
+	"github.com/e0ff5a15/mollifier/mollifiertest/link"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -40,9 +40,9 @@ func echo(t *testing.T) (address string, heard <-chan string) {
 	return l.Addr().String(), lines
 }
 
-func link(t *testing.T, target string) *cluster.Link {
+func open(t *testing.T, target string) *link.Link {
 	t.Helper()
-	l, err := cluster.NewLink(target)
+	l, err := link.New(target)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func link(t *testing.T, target string) *cluster.Link {
 	return l
 }
 
-func dial(t *testing.T, l *cluster.Link) (net.Conn, *bufio.Reader) {
+func dial(t *testing.T, l *link.Link) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	c, err := net.Dial("tcp4", l.Addr())
 	if err != nil {
@@ -69,31 +69,31 @@ func dial(t *testing.T, l *cluster.Link) (net.Conn, *bufio.Reader) {
 func TestLink(t *testing.T) {
 	t.Parallel()
 	target, heard := echo(t)
-	l := link(t, target)
+	l := open(t, target)
 	c, r := dial(t, l)
 	io.WriteString(c, "fair\n")
 	if got, err := r.ReadString('\n'); got != "fair\n" || err != nil || <-heard != "fair" {
 		t.Fatalf("%q, %v", got, err)
 	}
 
-	l.SetWeather(cluster.Weather{CutReplies: 1})
+	l.SetWeather(link.Weather{CutReplies: 1})
 	io.WriteString(c, "cut\n")
 	if _, err := r.ReadString('\n'); err == nil || <-heard != "cut" {
 		t.Fatal("a reply that is cut arrived, or its request did not")
 	}
 
-	l.SetWeather(cluster.Weather{HoldReplies: true})
+	l.SetWeather(link.Weather{HoldReplies: true})
 	c, r = dial(t, l)
 	io.WriteString(c, "held\n")
 	if <-heard != "held" {
 		t.Fatal("the request of a held reply did not arrive")
 	}
-	l.SetWeather(cluster.Weather{})
+	l.SetWeather(link.Weather{})
 	if got, err := r.ReadString('\n'); got != "held\n" || err != nil {
 		t.Fatalf("%q, %v", got, err)
 	}
 
-	l.SetWeather(cluster.Weather{Refuse: true})
+	l.SetWeather(link.Weather{Refuse: true})
 	if _, err := r.ReadString('\n'); err == nil {
 		t.Fatal("an open connection survived")
 	}
@@ -102,7 +102,7 @@ func TestLink(t *testing.T) {
 		t.Fatal("a new connection was carried")
 	}
 
-	l.SetWeather(cluster.Weather{})
+	l.SetWeather(link.Weather{})
 	other, also := echo(t)
 	l.Retarget(other)
 	c, r = dial(t, l)

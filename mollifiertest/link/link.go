@@ -1,4 +1,7 @@
-package cluster
+// Package link carries TCP connections to a server, in weather that can be changed
+// while they are used: slow, narrow, silent, torn. Tests put one between what they test
+// and its store.
+package link
 
 import (
 	"context"
@@ -6,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/url"
 	"sync"
 	"time"
 )
@@ -27,8 +31,7 @@ type Weather struct {
 	Refuse bool
 }
 
-// Link is a TCP path from one node to one store, whose weather can be changed
-// while it is used. Its methods are safe for concurrent use.
+// Link is a TCP path to one server. Its methods are safe for concurrent use.
 type Link struct {
 	listener net.Listener
 
@@ -41,8 +44,8 @@ type Link struct {
 	wait    sync.WaitGroup
 }
 
-// NewLink listens on a free loopback port and carries connections to target.
-func NewLink(target string) (*Link, error) {
+// New listens on a free loopback port and carries connections to target.
+func New(target string) (*Link, error) {
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -50,6 +53,20 @@ func NewLink(target string) (*Link, error) {
 	l := &Link{listener: listener, target: target, changed: make(chan struct{}), open: map[net.Conn]struct{}{}}
 	l.wait.Go(l.accept)
 	return l, nil
+}
+
+// To puts a link in front of the server of a URL, and returns the URL of the link.
+// The error does not hold the URL.
+func To(server string) (l *Link, through string, err error) {
+	u, err := url.Parse(server)
+	if err != nil {
+		return nil, "", errors.New("link: not a URL")
+	}
+	if l, err = New(u.Host); err != nil {
+		return nil, "", err
+	}
+	u.Host = l.Addr()
+	return l, u.String(), nil
 }
 
 // Addr is where the link listens, host:port.
@@ -224,7 +241,7 @@ func (l *Link) write(ctx context.Context, to io.Writer, replies bool, chunks <-c
 		if w.BytesPerSecond > 0 {
 			pause += time.Duration(len(c.bytes)) * time.Second / time.Duration(w.BytesPerSecond)
 		}
-		if pause > 0 && Wait(ctx, pause) != nil {
+		if pause > 0 && wait(ctx, pause) != nil {
 			return
 		}
 		if _, err := to.Write(c.bytes); err != nil {
@@ -233,8 +250,8 @@ func (l *Link) write(ctx context.Context, to io.Writer, replies bool, chunks <-c
 	}
 }
 
-// Wait returns nil after d, or ctx's error.
-func Wait(ctx context.Context, d time.Duration) error {
+// wait returns nil after d, or ctx's error.
+func wait(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
