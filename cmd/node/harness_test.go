@@ -45,13 +45,20 @@ type proc struct {
 // command starts the program with some arguments and further variables.
 func command(t *testing.T, variables []string, args ...string) *proc {
 	t.Helper()
-	p := &proc{cmd: exec.Command(os.Args[0], args...), stdout: newTranscript(), stderr: newTranscript(), exited: make(chan struct{})}
+	cmd := exec.Command(os.Args[0], args...)
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, envPrefix+"_") {
-			p.cmd.Env = append(p.cmd.Env, v)
+			cmd.Env = append(cmd.Env, v)
 		}
 	}
-	p.cmd.Env = append(append(p.cmd.Env, asNode+"=1"), variables...)
+	cmd.Env = append(append(cmd.Env, asNode+"=1"), variables...)
+	return launch(t, cmd)
+}
+
+// launch starts a command that ends with the test at the latest.
+func launch(t *testing.T, cmd *exec.Cmd) *proc {
+	t.Helper()
+	p := &proc{cmd: cmd, stdout: newTranscript(), stderr: newTranscript(), exited: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {

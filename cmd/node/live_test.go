@@ -419,8 +419,12 @@ func small(b *browser, text []byte) []byte {
 	}
 	colours := slices.SortedFunc(maps.Keys(uses), func(p, q color.RGBA) int { return cmp.Compare(uses[q], uses[p]) })
 	palette := make(color.Palette, 0, 256)
-	for _, c := range colours[:min(len(colours), cap(palette))] {
-		palette = append(palette, c)
+	for _, apart := range []int{24, 0} { // rare colours that stand out, then shades of the frequent ones
+		for _, c := range colours {
+			if len(palette) < cap(palette) && !slices.ContainsFunc(palette, func(p color.Color) bool { return distance(c, p.(color.RGBA)) <= apart }) {
+				palette = append(palette, c)
+			}
+		}
 	}
 	paletted := image.NewPaletted(bounds, palette)
 	draw.Draw(paletted, bounds, picture, bounds.Min, draw.Src)
@@ -429,4 +433,9 @@ func small(b *browser, text []byte) []byte {
 		b.Fatal(err)
 	}
 	return out.Bytes()
+}
+
+func distance(p, q color.RGBA) int {
+	apart := func(a, b uint8) int { return max(int(a), int(b)) - min(int(a), int(b)) }
+	return max(apart(p.R, q.R), apart(p.G, q.G), apart(p.B, q.B))
 }

@@ -136,7 +136,7 @@ function tiles({ state }, s) {
   const minute = page.samples.slice(-60);
   const sum = (...keys) => minute.reduce((n, m) => n + keys.reduce((k, key) => k + m[key], 0), 0);
   const writes = sum("passed", "mollified");
-  figure("shared", writes ? count(Math.max(1, sum("triggers") / writes)) : "–", "", sum("triggers") ? `${count((1000 * sum("calls")) / sum("triggers"))} store calls for 1,000` : "in the last minute");
+  figure("shared", writes ? count(Math.max(1, sum("triggers") / writes)) : "–", "", sum("triggers") ? `${count((1000 * sum("calls")) / sum("triggers"))} calls for 1,000` : "in the last minute");
   figure("waiting", count(counts.waiting), "", counts.refused ? `${count(counts.refused)} refused since the start` : "none refused");
 }
 
