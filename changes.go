@@ -50,6 +50,13 @@ func (e *Engine) List(ctx context.Context, environment string, f Filter, p Page)
 	return e.reader.List(ctx, environment, f, p)
 }
 
+// Children reads the runs that were triggered in a run; see [fallback.Reader.Children].
+func (e *Engine) Children(ctx context.Context, environment string, names ...run.ID) (children []run.Run, partial bool, err error) {
+	ctx, cancel := e.inTime(ctx)
+	defer cancel()
+	return e.reader.Children(ctx, environment, names...)
+}
+
 // Cancel cancels a run. One that has ended stays as it is and is answered so.
 func (e *Engine) Cancel(ctx context.Context, environment string, id run.ID, reason string) (run.Run, error) {
 	ctx, cancel := e.inTime(ctx)

@@ -71,6 +71,14 @@
 // page is full, the page is cut at the last id that was looked at, may hold
 // fewer runs than asked for, even none, and its cursor goes on from there.
 //
+// Of a batch the buffer's index is not read at all: its places, which Postgres has
+// from the answer on, name its runs. A place that had no row when the places were
+// read has its entry or, asked after that, its row; so the order is the same.
+//
+// The children of a run are found by an index of Postgres; the buffer has none by
+// parent, so [Reader.Children] looks at no more than the newest [MaxChildren] entries
+// of the environment, and says when there may be more.
+//
 // # The lineage of a run
 //
 // A row takes its root and its depth from its parent's row when it is inserted. A

@@ -144,6 +144,13 @@ func (r watchedRows) List(ctx context.Context, env string, f runstore.Filter, p 
 	return r.Rows.List(ctx, env, f, p)
 }
 
+func (r watchedRows) Children(ctx context.Context, env string, names []run.ID, limit int) ([]run.Run, error) {
+	if err := r.hooks.call(r.name + ".children"); err != nil {
+		return nil, err
+	}
+	return r.Rows.Children(ctx, env, names, limit)
+}
+
 func (r watchedRows) Keys(ctx context.Context, keys []runstore.KeyRef) ([]runstore.KeyState, error) {
 	if err := r.hooks.call(r.name + ".keys"); err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package fallback
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -49,6 +50,12 @@ func (r *Reader) List(ctx context.Context, environment string, f runstore.Filter
 	if p.After.IsZero() && !p.Before.IsZero() {
 		l.at, l.up = p.Before, true
 	}
+	if f.Batch != "" {
+		var err error
+		if l.places, err = r.buffered(ctx, environment, f.Batch); err != nil {
+			return Page{}, err
+		}
+	}
 	if err := l.fill(ctx); err != nil {
 		return Page{}, err
 	}
@@ -61,9 +68,10 @@ type lister struct {
 	environment string
 	filter      runstore.Filter
 	limit       int
-	up          bool   // towards newer runs
-	at          run.ID // everything up to here has been looked at
-	oldest      run.ID // no row is looked at beyond it
+	up          bool     // towards newer runs
+	at          run.ID   // everything up to here has been looked at
+	oldest      run.ID   // no row is looked at beyond it
+	places      []run.ID // of a batch: what the buffer may have of it, newest first
 
 	runs    []run.Run // in the direction
 	scanned int
@@ -144,7 +152,7 @@ func (l *lister) index(ctx context.Context, from run.ID) ([]run.ID, reach) {
 	if l.up {
 		page = buffer.Page{After: from, Limit: chunk}
 	}
-	ids, err := l.r.Entries.List(ctx, l.environment, page)
+	ids, err := l.listed(ctx, page)
 	if err != nil {
 		l.partial = true
 		return nil, reach{end: true}
@@ -158,6 +166,50 @@ func (l *lister) index(ctx context.Context, from run.ID) ([]run.ID, reach) {
 		last = ids[0]
 	}
 	return ids, reach{last: last}
+}
+
+// listed is a part of the buffer's index, or of what the buffer may have of a batch.
+func (l *lister) listed(ctx context.Context, page buffer.Page) ([]run.ID, error) {
+	if l.filter.Batch == "" {
+		return l.r.Entries.List(ctx, l.environment, page)
+	}
+	from, to := 0, len(l.places) // newest first
+	if !page.Before.IsZero() {
+		from, _ = slices.BinarySearchFunc(l.places, page.Before, newestFirst)
+		for from < to && l.places[from] == page.Before {
+			from++
+		}
+	}
+	if !page.After.IsZero() {
+		to, _ = slices.BinarySearchFunc(l.places, page.After, newestFirst)
+		return l.places[max(0, to-page.Limit):to], nil
+	}
+	return l.places[from:min(to, from+page.Limit)], nil
+}
+
+func newestFirst(a, b run.ID) int { return strings.Compare(b.String(), a.String()) }
+
+// buffered are the runs of a batch that the buffer may know more of than Postgres:
+// those that have no row, and those that have one and were not taken, for their
+// entries may have patches. A batch that is not there has none.
+func (r *Reader) buffered(ctx context.Context, environment, batch string) ([]run.ID, error) {
+	b, err := r.Rows.Batch(ctx, environment, batch)
+	if errors.Is(err, run.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var ids []run.ID
+	for i := range b.Places {
+		switch p := &b.Places[i]; {
+		case p.Run.IsZero():
+		case p.Status == "", p.Status == run.Queued, p.Status == run.Delayed:
+			ids = append(ids, p.Run)
+		}
+	}
+	slices.SortFunc(ids, newestFirst)
+	return slices.Compact(ids), nil
 }
 
 // judge turns the buffer's ids into the runs that pass the filter, and adds to

@@ -170,6 +170,11 @@ func TestFiltersMeanTheSame(t *testing.T) {
 	if _, _, err := w.reader.AddTags(t.Context(), env, tagged.id, []string{"late"}); err != nil {
 		t.Fatal(err)
 	}
+	for id, name := range named {
+		if name == "other" {
+			w.place(env, "batch_1", run.ID{}, must(run.ParseID(id)))
+		}
+	}
 	middle := read(t, w, env, tagged.id).CreatedAt
 	filters := []struct {
 		f    runstore.Filter

@@ -19,6 +19,9 @@ type Replica interface {
 type Rows interface {
 	Replica
 	List(ctx context.Context, environment string, f runstore.Filter, p runstore.Page) ([]run.Run, error)
+	Children(ctx context.Context, environment string, names []run.ID, limit int) ([]run.Run, error)
+	// Batch is as [runstore.Store.Batch].
+	Batch(ctx context.Context, environment, id string) (runstore.Batch, error)
 	Keys(ctx context.Context, keys []runstore.KeyRef) ([]runstore.KeyState, error)
 	Cancel(ctx context.Context, environment string, id run.ID, reason string) (run.Run, error)
 	AddTags(ctx context.Context, environment string, id run.ID, tags []string) (run.Run, error)

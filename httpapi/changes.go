@@ -71,7 +71,7 @@ func (a *api) changeOperations() []operation {
 		{
 			method: http.MethodPost, path: "/api/v1/runs/{runId}/reschedule", write: true, do: a.reschedule,
 			id: "rescheduleRun", summary: "Move the delay of a run", scope: "write:runs",
-			request: reflect.TypeFor[rescheduleBody](), answer: reflect.TypeFor[runView](), answerHeader: []string{headerAlias},
+			request: reflect.TypeFor[rescheduleBody](), answer: reflect.TypeFor[runView](), answerHeader: []string{headerAlias, headerPartial},
 		},
 		{
 			method: http.MethodPost, path: "/api/v1/runs/{runId}/tags", write: true, do: a.addTags,

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,14 +50,16 @@ func mustID(text string) run.ID {
 
 // engine answers from memory and keeps what it was asked.
 type engine struct {
-	mu       sync.Mutex
-	triggers []run.Trigger
-	result   run.Result
-	err      error
-	runs     map[string]run.Run // by environment and id
-	readErr  error
-	panics   any
-	block    bool // until the context ends
+	partial     bool // there may be more children
+	childrenErr error
+	mu          sync.Mutex
+	triggers    []run.Trigger
+	result      run.Result
+	err         error
+	runs        map[string]run.Run // by environment and id
+	readErr     error
+	panics      any
+	block       bool // until the context ends
 
 	changes   []string
 	changeErr error
@@ -104,6 +107,15 @@ func (e *engine) Run(_ context.Context, environment string, id run.ID) (run.Run,
 		return run.Run{}, run.ErrNotFound
 	}
 	return r, nil
+}
+
+func (e *engine) Children(_ context.Context, environment string, names ...run.ID) (children []run.Run, partial bool, err error) {
+	for name, r := range e.runs {
+		if e.childrenErr == nil && strings.HasPrefix(name, environment+"/") && slices.Contains(names, r.Trigger.ParentRun) {
+			children = append(children, r)
+		}
+	}
+	return children, e.partial, e.childrenErr
 }
 
 func (e *engine) List(_ context.Context, environment string, f runstore.Filter, p runstore.Page) (fallback.Page, error) {

@@ -59,12 +59,12 @@ func (a *api) runOperations() []operation {
 		{
 			method: http.MethodGet, path: "/api/v3/runs/{runId}", do: a.retrieve,
 			id: "retrieveRun", summary: "Read a run", scope: "read:runs",
-			answer: reflect.TypeFor[runView](), answerHeader: []string{headerAlias},
+			answer: reflect.TypeFor[runView](), answerHeader: []string{headerAlias, headerPartial},
 		},
 		{
 			method: http.MethodGet, path: "/api/v1/runs/{runId}", do: a.retrieve,
 			id: "retrieveRunV1", summary: "As retrieveRun, for older clients", scope: "read:runs",
-			answer: reflect.TypeFor[runView](), answerHeader: []string{headerAlias},
+			answer: reflect.TypeFor[runView](), answerHeader: []string{headerAlias, headerPartial},
 		},
 		{
 			method: http.MethodGet, path: "/api/v1/runs", do: a.list,

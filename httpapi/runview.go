@@ -96,7 +96,8 @@ func (a *api) whole(ctx context.Context, c *call, r *run.Run) (reply, error) {
 	var err error
 	view.PayloadURL = a.storedURL(ctx, c, r.Trigger.PayloadType, r.Trigger.Payload)
 	view.OutputURL = a.storedURL(ctx, c, r.OutputType, r.Output)
-	if view.RelatedRuns, err = a.related(ctx, c.env.ID, r); err != nil {
+	partial := false
+	if view.RelatedRuns, partial, err = a.related(ctx, c, r); err != nil {
 		return reply{}, err
 	}
 	if !r.Trigger.ParentRun.IsZero() && view.RelatedRuns.Parent == nil && view.RelatedRuns.Root == nil {
@@ -115,23 +116,41 @@ func (a *api) whole(ctx context.Context, c *call, r *run.Run) (reply, error) {
 				other.oldVocabulary()
 			}
 		}
+		for i := range view.RelatedRuns.Children {
+			view.RelatedRuns.Children[i].oldVocabulary()
+		}
 	}
 	re, err := answer(view)
+	if err == nil && partial {
+		re.header.Set(headerPartial, "true")
+	}
 	if err == nil && !r.Canonical.IsZero() && r.Canonical != r.ID {
 		re.header.Set(headerAlias, r.Canonical.String())
 	}
 	return re, err
 }
 
-// related reads the run's root and parent. One that this environment does not
-// have (any more) is left out: a trigger may name any parent.
-func (a *api) related(ctx context.Context, environment string, r *run.Run) (relatedRuns, error) {
-	out := relatedRuns{Children: []relatedView{}}
+// related reads the run's children, root and parent. One that this environment does
+// not have (any more) is left out: a trigger may name any parent. Children that can
+// not be read now are no reason to fail the run; partial says that there may be more.
+func (a *api) related(ctx context.Context, c *call, r *run.Run) (out relatedRuns, partial bool, err error) {
+	out.Children = []relatedView{}
+	names := []run.ID{r.ID}
+	if !r.Canonical.IsZero() && r.Canonical != r.ID {
+		names = append(names, r.Canonical)
+	}
+	children, partial, failed := a.Engine.Children(ctx, c.env.ID, names...)
+	for i := range children {
+		if v := viewRelated(&children[i], a.Now()); c.mayRead(&v) {
+			out.Children = append(out.Children, v)
+		}
+	}
+	partial = partial || failed != nil
 	read := func(id run.ID) (*relatedView, error) {
 		if id.IsZero() || id == r.ID || id == r.Canonical {
 			return nil, nil
 		}
-		other, err := a.Engine.Run(ctx, environment, id)
+		other, err := a.Engine.Run(ctx, c.env.ID, id)
 		if errors.Is(err, run.ErrNotFound) {
 			return nil, nil
 		}
@@ -141,16 +160,15 @@ func (a *api) related(ctx context.Context, environment string, r *run.Run) (rela
 		v := viewRelated(&other, a.Now())
 		return &v, nil
 	}
-	var err error
 	if out.Parent, err = read(r.Trigger.ParentRun); err != nil {
-		return relatedRuns{}, err
+		return relatedRuns{}, partial, err
 	}
 	if r.RootRun == r.Trigger.ParentRun {
 		out.Root = out.Parent
-		return out, nil
+		return out, partial, nil
 	}
 	out.Root, err = read(r.RootRun)
-	return out, err
+	return out, partial, err
 }
 
 func viewRun(r *run.Run, now time.Time) runView {

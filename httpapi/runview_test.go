@@ -223,6 +223,39 @@ func TestRelatedRuns(t *testing.T) {
 	}
 }
 
+// Children are shown as far as they may be read and can be, and a header says when
+// there may be more.
+func TestChildren(t *testing.T) {
+	t.Parallel()
+	w := newWire(t)
+	child := plainRun()
+	child.ID, child.Canonical, child.Trigger.ParentRun, child.Status = id2, id2, id1, run.Waiting
+	w.put(child)
+	r := plainRun()
+	r.Canonical = r.ID
+	for _, c := range []struct {
+		version  string
+		partial  bool
+		err      error
+		children string
+	}{
+		{"2025-07-16", false, nil, `[{"id":"` + id2.String()},
+		{"2025-07-16", false, nil, `"status":"WAITING"`},
+		{"", true, nil, `"status":"FROZEN"`},
+		{"2025-07-16", false, run.ErrUnavailable, `"relatedRuns":{"children":[]}`},
+	} {
+		w.engine.partial, w.engine.childrenErr = c.partial, c.err
+		w.put(r)
+		req := request(http.MethodGet, "/api/v3/runs/"+id1.String(), prodKey, "")
+		req.Header.Set("X-Trigger-Api-Version", c.version)
+		rec := w.do(req)
+		shown := rec.Header().Get("Mollifier-Partial") == "true"
+		if rec.Code != 200 || !strings.Contains(rec.Body.String(), c.children) || shown != (c.partial || c.err != nil) {
+			t.Errorf("%+v: partial %v, %d %s", c, shown, rec.Code, rec.Body)
+		}
+	}
+}
+
 func TestMissingRun(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)

@@ -23,6 +23,9 @@ type Engine interface {
 	// Run reads a run of the environment by any of its ids. Errors:
 	// run.ErrNotFound, run.ErrUnavailable, and the context's.
 	Run(ctx context.Context, environment string, id run.ID) (run.Run, error)
+	// Children reads the newest runs that were triggered in a run, which is named by
+	// any of its ids; partial says that there may be more.
+	Children(ctx context.Context, environment string, names ...run.ID) (children []run.Run, partial bool, err error)
 	// List reads a part of the environment's runs, the newest first.
 	List(ctx context.Context, environment string, f runstore.Filter, p runstore.Page) (fallback.Page, error)
 

@@ -44,6 +44,16 @@ everywhere("a child knows its parent", async (t, env) => {
   assert.equal(run.relatedRuns.root?.id, parent);
 });
 
+everywhere("a run knows its children, in the buffer and out of it", async (t, env) => {
+  const { id: parent } = await env.client.tasks.trigger("parent", 1);
+  const ids = [];
+  for (let i = 0; i < 3; i++) ids.push((await inside(env, parent, () => tasks.trigger("child", { i }, { tags: [`n${i}`] }))).id);
+  const { relatedRuns } = await env.client.runs.retrieve(parent);
+  assert.deepEqual(relatedRuns.children.map((run) => run.id), ids.toReversed());
+  assert.deepEqual(relatedRuns.children.map((run) => [run.taskIdentifier, run.depth, run.tags]),
+    [2, 1, 0].map((i) => ["child", 1, [`n${i}`]]));
+});
+
 // A task runs once its run is in Postgres, so a grandchild's parent is there.
 test("a grandchild knows its parent and its root, also in the buffer", async () => {
   const env = await environment({ force: "pass" });
