@@ -1,11 +1,14 @@
 package mollifier
 
 import (
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"runtime"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/e0ff5a15/mollifier/run"
 )
@@ -46,7 +49,8 @@ type Config struct {
 	// PostgresDeadline bounds one statement. A trigger, read, reset or finish, with
 	// its retries, waits for Postgres at most twice as long. Default 2 s.
 	PostgresDeadline time.Duration
-	// PostgresConns is the most connections the engine opens. Default 8.
+	// PostgresConns is the most connections the engine opens for runs. Default 8. It
+	// opens up to three more for overrides, of which one stays.
 	PostgresConns int
 
 	// MaxCallers is how many triggers may be waiting for an answer at once on
@@ -93,6 +97,10 @@ type Config struct {
 	// the very transaction. Every node of a deployment that writes rows, draining
 	// nodes too, needs the same one.
 	OnMaterialised Hook
+
+	// Node names this node in explanations and in the audit, for people: 1 to 64
+	// printable characters. Default a name made up at each start.
+	Node string
 
 	// Logger receives the engine's log. Nil discards it.
 	Logger *slog.Logger
@@ -149,6 +157,7 @@ func (c Config) WithDefaults() Config {
 	def(&c.Buffer.TotalEntries, 4_000_000)
 	def(&c.Buffer.TotalBytes, 4<<30)
 	def(&c.Buffer.MaxAge, 24*time.Hour)
+	def(&c.Node, "node_"+strings.ToLower(rand.Text()[:8]))
 	if c.Enrolled == nil {
 		c.Enrolled = func(string) bool { return true }
 	}
@@ -185,6 +194,7 @@ func (c Config) Validate() error {
 		{"PostgresConns", c.PostgresConns >= 4 && c.PostgresConns <= 1000, "must be 4 to 1000"},
 		{"MaxCallers", c.MaxCallers >= 1, "must be at least 1"},
 		{"MaxBytes", c.MaxBytes >= run.MaxPayload, fmt.Sprintf("must be at least %d", run.MaxPayload)},
+		{"Node", validNode(c.Node), "must be 1 to 64 printable characters"},
 		{"Buffer.MaxEntries", c.Buffer.MaxEntries >= 1, "must be at least 1"},
 		{"Buffer.MaxBytes", c.Buffer.MaxBytes >= run.MaxPayload, fmt.Sprintf("must be at least %d", run.MaxPayload)},
 		{"Buffer.TotalEntries", c.Buffer.TotalEntries >= c.Buffer.MaxEntries, "must be at least Buffer.MaxEntries"},
@@ -206,6 +216,11 @@ func validPrefix(s string) bool {
 		}
 	}
 	return s != "" && len(s) <= 64
+}
+
+func validNode(s string) bool {
+	n := utf8.RuneCountInString(s)
+	return n >= 1 && n <= 64 && !strings.ContainsFunc(s, func(c rune) bool { return c == utf8.RuneError || !unicode.IsPrint(c) })
 }
 
 // postgresBudget is how long Postgres may take over what a caller waits for,

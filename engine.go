@@ -16,6 +16,7 @@ import (
 	"github.com/e0ff5a15/mollifier/fallback"
 	"github.com/e0ff5a15/mollifier/fleet"
 	"github.com/e0ff5a15/mollifier/gate"
+	"github.com/e0ff5a15/mollifier/override"
 	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
@@ -40,6 +41,8 @@ type Engine struct {
 	enrolment *enrolment
 	board     *fleet.Board
 	announced atomic.Bool // on the board
+	overrides *override.Store
+	pauses    pauses
 	fsync     atomic.Bool // Redis syncs before it answers
 
 	stopLoops context.CancelFunc
@@ -202,6 +205,9 @@ func (e *Engine) Close(ctx context.Context) (err error) {
 }
 
 func (e *Engine) closeStores() {
+	if e.overrides != nil {
+		e.overrides.Close()
+	}
 	if e.redis != nil {
 		_ = e.redis.Close() // nothing is under way any more
 	}

@@ -24,7 +24,7 @@ func TestLineageOverTheWire(t *testing.T) {
 	families := map[string][]string{}
 	for name, forces := range ways {
 		for i, force := range forces {
-			if err := w.SetGate("prod", gate.Override{Force: force}); err != nil {
+			if err := forced(t, w.Engine, "prod", force); err != nil {
 				t.Fatal(err)
 			}
 			options := `{}`

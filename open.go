@@ -41,8 +41,13 @@ func (e *Engine) open(ctx context.Context) error {
 		Partitions: e.cfg.Partitions, Buffers: e.enrolment.claims,
 	})
 	var err error
-	if e.drain, err = drain.New(drain.Config{Partitions: e.cfg.Partitions, Logger: e.cfg.Logger}, e.buffer, e.runs); err != nil {
+	if e.drain, err = drain.New(drain.Config{
+		Partitions: e.cfg.Partitions, Paused: e.pauses.paused, Logger: e.cfg.Logger,
+	}, e.buffer, e.runs); err != nil {
 		return fmt.Errorf("mollifier: %w", err)
+	}
+	if err = e.openOverrides(ctx); err != nil {
+		return err
 	}
 	e.quotas = &quotas{
 		cfg: e.cfg.Buffer, usage: e.buffer.Usage, total: e.buffer.Total, rate: e.drain.Rate,

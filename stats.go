@@ -30,16 +30,6 @@ func (e *Engine) DrainStats() (stats drain.Stats, rate float64) {
 	return e.drain.Stats(), rate
 }
 
-// SetGate overrides the gate's settings for one environment from the next trigger
-// on, on this node alone and until it ends: tell every node. The error names the
-// field.
-func (e *Engine) SetGate(environment string, o gate.Override) error {
-	return e.gate.Set(environment, o)
-}
-
-// ClearGate removes an environment's override on this node.
-func (e *Engine) ClearGate(environment string) { e.gate.Clear(environment) }
-
 // Tripped returns the environments that their rate has tripped now, as this node
 // knows, those with most triggers first; and how many there are. See [gate.Gate.Tripped].
 func (e *Engine) Tripped(limit int) (list []gate.Tripped, total int) {

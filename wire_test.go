@@ -93,7 +93,7 @@ func TestDebounceOverTheWire(t *testing.T) {
 		cfg := shared(t)
 		a, b := wire(t, cfg), wire(t, cfg)
 		for _, e := range []*wired{a, b} {
-			if err := e.SetGate("prod", gate.Override{Force: force}); err != nil {
+			if err := forced(t, e.Engine, "prod", force); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -150,7 +150,7 @@ func TestTTLAndDelayOverTheWire(t *testing.T) {
 		cfg.NoDrain = true
 		w := wire(t, cfg)
 		for _, environment := range []string{"prod", "dev"} {
-			if err := w.SetGate(environment, gate.Override{Force: force}); err != nil {
+			if err := forced(t, w.Engine, environment, force); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -220,7 +220,7 @@ func TestMetadataOfRelativesInTheBuffer(t *testing.T) {
 	cfg := shared(t)
 	cfg.NoDrain = true
 	w := wire(t, cfg)
-	if err := w.SetGate("prod", gate.Override{Force: gate.ForceMollify}); err != nil {
+	if err := forced(t, w.Engine, "prod", gate.ForceMollify); err != nil {
 		t.Fatal(err)
 	}
 	root := w.ok("prod", "POST", sendPath, `{"options":{"metadata":{"n":1}}}`)["id"].(string)

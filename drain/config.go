@@ -63,6 +63,11 @@ type Config struct {
 	// Default 100.
 	StaleLimit int
 
+	// Paused says, from memory, of which environments nothing new is leased. What is
+	// under way is finished. Call [Drainer.Notify] when somebody is not paused any
+	// more. Nil: none is.
+	Paused func(environment string) bool
+
 	// Logger is for trouble; nil discards.
 	Logger *slog.Logger
 }
@@ -88,6 +93,9 @@ func (c Config) withDefaults() Config {
 	def(&c.SweepEvery, 10*time.Second)
 	def(&c.StaleAfter, 5*time.Minute)
 	def(&c.StaleLimit, 100)
+	if c.Paused == nil {
+		c.Paused = func(string) bool { return false }
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

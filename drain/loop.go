@@ -129,7 +129,7 @@ func (p *planner) look(ctx context.Context) bool {
 		p.idle = 0
 	}
 	p.level.see(found)
-	heads := headsOf(found)
+	heads := headsOf(found, p.cfg.Paused)
 	p.looked, p.turns = time.Now(), 0
 	p.rates.waiting(heads, p.looked)
 	p.fits.keep(heads)

@@ -16,11 +16,12 @@ type head struct {
 	oldest                    run.Instant
 }
 
-// headsOf are the queues that have something waiting.
-func headsOf(found []buffer.Partition) (heads []head) {
+// headsOf are the queues that have something waiting, of environments that are not
+// paused.
+func headsOf(found []buffer.Partition, paused func(environment string) bool) (heads []head) {
 	for i := range found {
 		for _, h := range found[i].Heads {
-			if h.Depth > 0 {
+			if h.Depth > 0 && !paused(h.Environment) {
 				heads = append(heads, head{found[i].Partition, h.Organisation, h.Environment, h.Depth, h.AcceptedAt})
 			}
 		}

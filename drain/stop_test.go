@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,6 +123,44 @@ func TestIdleAndNotified(t *testing.T) {
 		until(t, func() bool { return r.has(ids) })
 		if took := time.Since(began); took > d.cfg.IdleMax {
 			t.Errorf("took %s unnoticed", took)
+		}
+		stop(t, d)
+	})
+}
+
+// What is paused stays where it is, and keeps nobody else; told that the pause is
+// over, the drain looks at once. What was leased before is finished.
+func TestPausedEnvironment(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var paused atomic.Bool
+		b, r := newFakeBuffer(), newFakeRuns()
+		under := make(chan struct{})
+		r.before = func(context.Context, []runstore.Materialisation) error {
+			<-under
+			return nil
+		}
+		d := newDrainer(t, b, r, func(c *Config) {
+			c.Paused = func(environment string) bool { return environment == "held" && paused.Load() }
+		})
+		first := b.put("o", "held", 3, 4)
+		d.Start()
+		synctest.Wait() // it waits for Postgres, with leases
+		paused.Store(true)
+		ids, others := b.put("o", "held", 5, 4), b.put("o", "e", 5, 4)
+		close(under)
+		until(t, func() bool { return r.has(others) && r.has(first) })
+		pass(time.Minute)
+		for _, id := range ids {
+			if r.has([]run.ID{id}) {
+				t.Errorf("%s was drained", id)
+			}
+		}
+		paused.Store(false)
+		d.Notify()
+		synctest.Wait()
+		if !r.has(ids) {
+			t.Error("not drained when the pause was over")
 		}
 		stop(t, d)
 	})

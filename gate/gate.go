@@ -152,12 +152,19 @@ func (g *Gate) Switch(on bool) { g.off.Store(!on) }
 // SetShadow turns shadow mode on or off, from the next decision on.
 func (g *Gate) SetShadow(on bool) { g.shadow.Store(on) }
 
-// Set overrides an environment's settings from the next trigger on, on this
-// node alone; tell every node. The error names the field.
-func (g *Gate) Set(environment string, o Override) error { return g.overrides.set(environment, o) }
+// Check says what is wrong with an override, by the name of the field: it is judged
+// together with the configured settings that it leaves.
+func (g *Gate) Check(o Override) error {
+	_, err := g.overrides.check(o)
+	return err
+}
 
-// Clear removes an environment's override.
-func (g *Gate) Clear(environment string) { g.overrides.clear(environment) }
+// Replace takes the overrides of all environments, by their ids, from the next
+// trigger on, in place of those that it had. What [Gate.Check] refuses is left out
+// and returned.
+func (g *Gate) Replace(all map[string]Override) (refused map[string]error) {
+	return g.overrides.replace(all)
+}
 
 // at is a moment on the gate's own clock: microseconds, always positive, and
 // not moved by whoever sets the machine's clock.

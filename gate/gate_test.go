@@ -175,15 +175,15 @@ func TestOverride(t *testing.T) {
 	}
 	set := func(o Override) {
 		t.Helper()
-		if err := g.Set("env", o); err != nil {
-			t.Fatal(err)
+		if refused := g.Replace(map[string]Override{"env": o}); refused != nil {
+			t.Fatal(refused)
 		}
 	}
 	for field, o := range map[string]Override{
 		"Window": {Window: -1}, "Threshold": {Threshold: -1}, "Hold": {Hold: 2 * time.Hour}, "Force": {Force: 3},
 		"Threshold ": {Window: time.Millisecond, Threshold: 5000},
 	} {
-		if err := g.Set("env", o); err == nil || !strings.Contains(err.Error(), "Override."+strings.TrimSpace(field)+" ") {
+		if err := g.Check(o); err == nil || !strings.Contains(err.Error(), "Override."+strings.TrimSpace(field)+" ") {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
@@ -208,34 +208,31 @@ func TestOverride(t *testing.T) {
 	if n := g.State("env", c.Now()).Count; n != 6 { // six came as far as the rate
 		t.Errorf("%d counted", n)
 	}
-	g.Clear("env")
-	g.Clear("env")
+	g.Replace(nil)
 	c.pass(time.Second)
 	for range 100 {
 		want(s, Pass, ReasonBelowRate)
 	}
 	want(s, Mollify, ReasonRate)
 
-	for i := range maxOverrides {
-		if err := g.Set(fmt.Sprint(i), Override{Force: ForcePass}); err != nil {
-			t.Fatal(err)
-		}
-		if i == 2 { // each copies all: that is enough of them
-			break
-		}
+	// All are replaced at once; one that can not be does not keep the others out.
+	refused := g.Replace(map[string]Override{"0": {Force: ForcePass}, "1": {Threshold: -1}, "2": {Force: ForceMollify}})
+	if len(refused) != 1 || refused["1"] == nil {
+		t.Errorf("refused %v", refused)
 	}
-	g.Clear("1")
 	want(snapshot("0"), Pass, ReasonForced)
 	want(snapshot("1"), Pass, ReasonBelowRate)
+	want(snapshot("2"), Mollify, ReasonForced)
+	g.Replace(map[string]Override{"1": {Force: ForcePass}})
+	want(snapshot("0"), Pass, ReasonBelowRate)
+	want(snapshot("1"), Pass, ReasonForced)
 }
 
 // What a trigger cost to be decided: nothing, after the first of its environment.
 func TestNothingAllocated(t *testing.T) {
 	c := newClock()
 	g := gateOn(t, settings(c), none{})
-	if err := g.Set("other", Override{Threshold: 7}); err != nil {
-		t.Fatal(err)
-	}
+	g.Replace(map[string]Override{"other": {Threshold: 7}})
 	s, now := snapshot("env"), c.Now()
 	g.Decide(s, now)
 	if n := testing.AllocsPerRun(1000, func() {

@@ -2,8 +2,6 @@ package gate
 
 import (
 	"fmt"
-	"maps"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -20,22 +18,18 @@ type Override struct {
 	Force Force
 }
 
-// maxOverrides bounds the overrides of a node. They are made by people.
-const maxOverrides = 10_000
-
 type setting struct {
 	limits limits
 	force  Force
 }
 
-// overrides are read by every decision and written by hand: a map that is
-// replaced, never changed.
+// overrides are read by every decision and seldom replaced, as a whole: a map that
+// is never changed.
 type overrides struct {
 	common    limits
 	settings  Limits
 	algorithm Algorithm
 
-	mu  sync.Mutex // one writer at a time
 	all atomic.Pointer[map[string]setting]
 }
 
@@ -57,7 +51,8 @@ func (o *overrides) of(environment string) (limits, Force) {
 	return o.common, ForceNone
 }
 
-func (o *overrides) set(environment string, v Override) error {
+// check makes a setting of an override.
+func (o *overrides) check(v Override) (setting, error) {
 	l := o.settings
 	if v.Window != 0 {
 		l.Window = v.Window
@@ -69,37 +64,33 @@ func (o *overrides) set(environment string, v Override) error {
 		l.Hold = v.Hold
 	}
 	if err := l.validate("Override"); err != nil {
-		return err
+		return setting{}, err
 	}
 	if v.Force > ForceMollify {
-		return fmt.Errorf("gate: Override.Force must be ForceNone, ForcePass or ForceMollify")
+		return setting{}, fmt.Errorf("gate: Override.Force must be ForceNone, ForcePass or ForceMollify")
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	next := map[string]setting{}
-	if all := o.all.Load(); all != nil {
-		next = maps.Clone(*all)
-	}
-	next[environment] = setting{limits: o.limits(l), force: v.Force}
-	if len(next) > maxOverrides {
-		return fmt.Errorf("gate: a node takes at most %d overrides", maxOverrides)
-	}
-	o.all.Store(&next)
-	return nil
+	return setting{limits: o.limits(l), force: v.Force}, nil
 }
 
-func (o *overrides) clear(environment string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	all := o.all.Load()
-	if all == nil {
-		return
+// replace takes the overrides of all environments. One that can not be goes back to
+// the configured settings, and is returned with what is wrong with it.
+func (o *overrides) replace(all map[string]Override) (refused map[string]error) {
+	next := make(map[string]setting, len(all))
+	for environment, v := range all {
+		s, err := o.check(v)
+		if err != nil {
+			if refused == nil {
+				refused = map[string]error{}
+			}
+			refused[environment] = err
+			continue
+		}
+		next[environment] = s
 	}
-	next := maps.Clone(*all)
-	delete(next, environment)
 	if len(next) == 0 {
 		o.all.Store(nil)
-		return
+	} else {
+		o.all.Store(&next)
 	}
-	o.all.Store(&next)
+	return refused
 }

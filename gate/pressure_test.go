@@ -147,9 +147,7 @@ func TestPressureComesAfterTheRate(t *testing.T) {
 			t.Fatalf("%d: %s %s, want %s", i, d.Outcome, d.Reason, want)
 		}
 	}
-	if err := g.Set("env", Override{Force: ForcePass}); err != nil {
-		t.Fatal(err)
-	}
+	g.Replace(map[string]Override{"env": {Force: ForcePass}})
 	if d := g.Decide(s, c.Now()); d.Outcome != Pass || d.Reason != ReasonForced {
 		t.Fatalf("%s %s", d.Outcome, d.Reason)
 	}

@@ -27,8 +27,16 @@ type Worker interface {
 
 // AdminConfig is what the admin handler works with.
 type AdminConfig struct {
-	Worker Worker // required
-	Gate   Gate   // required
+	Worker    Worker    // required
+	Overrides Overrides // required
+	// Authenticate returns the name of whom an admin token belongs to. Required.
+	Authenticate func(bearer string) (name string, ok bool)
+	// Environment returns the id of the environment that a text names: an id, or
+	// organisation/name. Errors: run.ErrNotFound, run.ErrUnavailable. Nil takes every
+	// text for an id.
+	Environment func(ctx context.Context, text string) (id string, err error)
+	// Node is this node's name.
+	Node string
 	// Logger, Timeout and Now are as in [Config].
 	Logger  *slog.Logger
 	Timeout time.Duration
@@ -40,16 +48,20 @@ const maxTake = 100
 
 type admin struct{ AdminConfig }
 
-// NewAdmin returns the admin handler: profiles, and the door for workers. It
-// asks for no credential, so it must listen where only the operator reaches
-// it; requests that a browser sends on behalf of another site are refused.
+// NewAdmin returns the admin handler: profiles, the door for workers, and what
+// operators change at run time. Only the latter asks for a credential, so it must
+// listen where only the operator reaches it; requests that a browser sends on behalf
+// of another site are refused.
 func NewAdmin(cfg AdminConfig) http.Handler {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Environment == nil {
+		cfg.Environment = func(_ context.Context, text string) (string, error) { return text, nil }
+	}
 	a := &admin{cfg}
 	s := newRouter(cfg.Logger, cfg.Timeout, 0)
-	s.route([]operation{
+	s.route(append([]operation{
 		{
 			method: http.MethodPost, path: "/admin/v1/runs/take", open: true, do: a.take,
 			id: "takeRuns", summary: "Take runs to work on", answer: reflect.TypeFor[takeAnswer](),
@@ -59,16 +71,7 @@ func NewAdmin(cfg AdminConfig) http.Handler {
 			id: "finishRun", summary: "Report a run's status",
 			request: reflect.TypeFor[finishBody](), answer: reflect.TypeFor[workView](),
 		},
-		{
-			method: http.MethodPost, path: "/admin/v1/environments/{env}/gate", open: true, write: true, do: a.setGate,
-			id: "setGate", summary: "Override the gate for an environment, on this node",
-			request: reflect.TypeFor[gateBody](), answer: reflect.TypeFor[statusAnswer](),
-		},
-		{
-			method: http.MethodDelete, path: "/admin/v1/environments/{env}/gate", open: true, do: a.clearGate,
-			id: "clearGate", summary: "Remove the override", answer: reflect.TypeFor[statusAnswer](),
-		},
-	})
+	}, a.overrideOperations()...))
 	s.mux.HandleFunc("/debug/pprof/", pprof.Index)
 	s.mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	s.mux.HandleFunc("/debug/pprof/profile", pprof.Profile)

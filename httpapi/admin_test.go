@@ -3,7 +3,6 @@ package httpapi_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/e0ff5a15/mollifier/gate"
 	"github.com/e0ff5a15/mollifier/httpapi"
 	"github.com/e0ff5a15/mollifier/run"
 )
@@ -23,17 +21,8 @@ type worker struct {
 	finish      run.Finish
 	runs        []run.Run
 	err         error
-	overrides   map[string]gate.Override
+	overrides
 }
-
-func (w *worker) SetGate(environment string, o gate.Override) error {
-	if w.err == nil {
-		w.overrides[environment] = o
-	}
-	return w.err
-}
-
-func (w *worker) ClearGate(environment string) { delete(w.overrides, environment) }
 
 func (w *worker) Take(_ context.Context, n int) ([]run.Run, error) {
 	w.n = n
@@ -53,7 +42,16 @@ func (w *worker) Finish(_ context.Context, environment string, id run.ID, f run.
 func admin(t *testing.T, w *worker, r *http.Request) *httptest.ResponseRecorder {
 	t.Helper()
 	rec := httptest.NewRecorder()
-	httpapi.NewAdmin(httpapi.AdminConfig{Worker: w, Gate: w, Now: func() time.Time { return now }}).ServeHTTP(rec, r)
+	httpapi.NewAdmin(httpapi.AdminConfig{
+		Worker: w, Overrides: &w.overrides, Now: func() time.Time { return now }, Node: "node_1",
+		Authenticate: func(bearer string) (string, bool) { return "alice", bearer == adminToken },
+		Environment: func(_ context.Context, text string) (string, error) {
+			if text == "env_prod" || text == "acme/prod" {
+				return "env_prod", nil
+			}
+			return "", run.ErrNotFound
+		},
+	}).ServeHTTP(rec, r)
 	return rec
 }
 
@@ -143,43 +141,5 @@ func TestFinish(t *testing.T) {
 	}
 	if rec := admin(t, &worker{}, request(http.MethodPost, "/admin/v1/environments/e/runs/a%2Fb/finish", "", `{"status":"COMPLETED"}`)); rec.Code != 404 {
 		t.Errorf("bad id: %d", rec.Code)
-	}
-}
-
-// The gate of one environment is overridden while the node runs; what is not
-// understood changes nothing.
-func TestGateOverride(t *testing.T) {
-	t.Parallel()
-	const path = "/admin/v1/environments/env_prod/gate"
-	for body, want := range map[string]gate.Override{
-		`{}`: {},
-		`{"window":"100ms","threshold":7,"hold":"1s"}`: {Window: 100 * time.Millisecond, Threshold: 7, Hold: time.Second},
-		`{"force":"pass"}`:    {Force: gate.ForcePass},
-		`{"force":"mollify"}`: {Force: gate.ForceMollify},
-		`{"force":"none"}`:    {},
-	} {
-		w := &worker{overrides: map[string]gate.Override{}}
-		rec := admin(t, w, request(http.MethodPost, path, "", body))
-		checkAnswer(t, rec.Result(), rec.Body.Bytes())
-		if diff := cmp.Diff(map[string]gate.Override{"env_prod": want}, w.overrides); rec.Code != 200 || diff != "" {
-			t.Errorf("%s: %d %s", body, rec.Code, diff)
-		}
-		if rec := admin(t, w, request(http.MethodDelete, path, "", "")); rec.Code != 200 || len(w.overrides) != 0 {
-			t.Errorf("%s: not cleared: %d %v", body, rec.Code, w.overrides)
-		}
-	}
-	for body, field := range map[string]string{
-		`{"window":"0s"}`: "window", `{"window":200}`: "window", `{"hold":"2h"}`: "hold", `{"threshold":0}`: "threshold",
-		`{"threshold":1.5}`: "threshold", `{"force":"off"}`: "force",
-	} {
-		w := &worker{overrides: map[string]gate.Override{}}
-		rec := admin(t, w, request(http.MethodPost, path, "", body))
-		if rec.Code != 400 || member(t, rec, "field") != field || len(w.overrides) != 0 {
-			t.Errorf("%s: %d %s", body, rec.Code, rec.Body)
-		}
-	}
-	refused := &worker{err: errors.New("gate: Override.Threshold must be at most one for each microsecond of Window")}
-	if rec := admin(t, refused, request(http.MethodPost, path, "", `{"threshold":1000000}`)); rec.Code != 400 {
-		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
 }

@@ -62,12 +62,8 @@ func Open(ctx context.Context, cfg Config) (*Directory, error) {
 	d := &Directory{seal: seal, now: cfg.Now, checks: newChecker(), pool: pool}
 	d.snap.Store(first)
 	d.ctx, d.close = context.WithCancel(context.WithoutCancel(ctx))
-	r := &refresher{
-		d: d, poll: cfg.Poll, timeout: cfg.Timeout, log: cfg.Logger,
-		listen: listenCfg, announced: make(chan struct{}, 1),
-	}
-	d.loops.Go(func() { r.refreshLoop(d.ctx) })
-	d.loops.Go(func() { r.listenLoop(d.ctx) })
+	r := &refresher{d: d, timeout: cfg.Timeout, log: cfg.Logger}
+	d.loops.Go(func() { r.follow(d.ctx, listenCfg, cfg.Poll) })
 	return d, nil
 }
 
@@ -202,6 +198,23 @@ func (d *Directory) Environment(id string) (Environment, bool) {
 func (d *Directory) Organisation(id string) (Organisation, bool) {
 	o, ok := d.snap.Load().organisations[id]
 	return o, ok
+}
+
+// Lookup returns the id of the environment that a text names: an id, or the names of
+// organisation/environment. Only one that is not in memory waits, for one shared
+// check at most. The errors are run.ErrNotFound, and those of [Directory.Authenticate]
+// that are no answer.
+func (d *Directory) Lookup(ctx context.Context, text string) (id string, err error) {
+	if id, known := d.snap.Load().named(text); known {
+		return id, nil
+	}
+	if err := d.check(ctx); err != nil {
+		return "", err
+	}
+	if id, known := d.snap.Load().named(text); known {
+		return id, nil
+	}
+	return "", notFound("environment")
 }
 
 // SigningKey returns the bytes of the environment's current root key, which

@@ -3,6 +3,7 @@ package tenant
 import (
 	"context"
 	"crypto/subtle"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -40,6 +41,20 @@ func (s *snapshot) find(h keyHash, now time.Time) (e Environment, listed, ok boo
 	same := subtle.ConstantTimeCompare(k.hash[:], h[:]) == 1
 	listed = listed && same
 	return k.environment, listed, listed && live(k.expires, now)
+}
+
+// named finds an environment by its id, or by organisation/name.
+func (s *snapshot) named(text string) (id string, known bool) {
+	if _, known = s.environments[text]; known {
+		return text, true
+	}
+	organisation, name, _ := strings.Cut(text, "/")
+	for id, e := range s.environments {
+		if e.Organisation.Name == organisation && e.Name == name {
+			return id, true
+		}
+	}
+	return "", false
 }
 
 // beginner is what both a pool and a connection are.

@@ -17,7 +17,10 @@ const statsPath = "/admin/v1/stats"
 // adminHandler is the wire's admin handler and the counters of this process.
 func (n *node) adminHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", httpapi.NewAdmin(httpapi.AdminConfig{Worker: n.engine, Gate: n.engine, Logger: n.log}))
+	mux.Handle("/", httpapi.NewAdmin(httpapi.AdminConfig{
+		Worker: n.engine, Overrides: n.engine, Logger: n.log, Node: n.set.engine.Node,
+		Authenticate: adminTokens{n.set.adminTokens}.authenticate, Environment: n.tenants.Lookup,
+	}))
 	mux.HandleFunc("GET "+statsPath, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		if err := json.NewEncoder(w).Encode(readStats(n.engine)); err != nil {

@@ -37,7 +37,7 @@ func TestGoClient(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Header.Set("Content-Type", "application/json")
-		if a, err := send(users, req, ""); err != nil || a.status != http.StatusOK {
+		if a, err := send(users, req, stack.AdminToken); err != nil || a.status != http.StatusOK {
 			t.Fatalf("%+v, %v", a, err)
 		}
 	}

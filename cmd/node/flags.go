@@ -44,6 +44,7 @@ one's -secret-key-file. SIGINT or SIGTERM stops in order, a second one at once.`
 type settings struct {
 	data, listen, admin string
 	name                string
+	adminTokens         string
 	secret, secretFile  string
 	seed                bool
 	stopTimeout         time.Duration
@@ -66,8 +67,9 @@ func newSettings() *settings {
 	fs, def := s.serve, mollifier.Config{}.WithDefaults()
 	fs.StringVar(&s.data, "data", "./data", "`folder` of the private stores, the secret key and stack.json; one node per folder")
 	fs.StringVar(&s.listen, "listen", "127.0.0.1:8030", "`address` of the API, host:port; port 0 takes a free one")
-	fs.StringVar(&s.admin, "admin", "127.0.0.1:0", "`address` of the door for workers, counters and profiles, host:port, without any authentication, and of the live page; port 0 takes a free one, \"off\" disables it")
-	fs.StringVar(&s.name, "name", "", "what the live page calls this node, at most 64 characters (default the machine's name and the port of -listen)")
+	fs.StringVar(&s.admin, "admin", "127.0.0.1:0", "`address` of the door for workers, operators, counters and profiles, host:port, and of the live page; only changes by operators ask for a token; port 0 takes a free one, \"off\" disables it")
+	fs.StringVar(&s.adminTokens, "admin-tokens", "", "`file` of who may change the deployment through -admin, lines of a name and a token; made, mode 0600, with one token, if it is missing (default admin.tokens in the data folder)")
+	fs.StringVar(&s.name, "name", "", "what the live page, explanations and the audit call this node, at most 64 characters (default the machine's name and the port of -listen)")
 	fs.StringVar(&s.engine.Redis, "redis", "", "`URL` of the Redis that holds the claims, redis:// or rediss://; empty starts a private one")
 	fs.StringVar(&s.engine.Postgres, "postgres", "", "`URL` of the Postgres that holds the runs, postgres://; empty starts a private one")
 	fs.StringVar(&s.engine.Prefix, "prefix", def.Prefix, "`text` that begins every Redis key, 1 to 64 characters of [A-Za-z0-9_.:-]; the same on all nodes")
@@ -273,8 +275,11 @@ func (s *settings) checkStores() error {
 	return nil
 }
 
-// checkSecret settles where the secret key comes from.
+// checkSecret settles where the secret key and the admin tokens come from.
 func (s *settings) checkSecret() error {
+	if s.adminTokens == "" {
+		s.adminTokens = filepath.Join(s.data, "admin.tokens")
+	}
 	switch {
 	case s.data == "":
 		return usagef("-data: must not be empty")
@@ -296,7 +301,7 @@ func flagNamed(err error) error {
 	for field, name := range map[string]string{
 		"Redis": "redis", "Postgres": "postgres", "Prefix": "prefix", "Partitions": "partitions",
 		"Shards": "shards", "ClaimTTL": "claim-ttl", "WaitBudget": "wait-budget",
-		"PostgresConns": "postgres-conns", "MaxCallers": "max-callers", "MaxBytes": "max-bytes",
+		"PostgresConns": "postgres-conns", "Node": "name", "MaxCallers": "max-callers", "MaxBytes": "max-bytes",
 		"Buffer.MaxEntries": "buffer-entries", "Buffer.MaxBytes": "buffer-bytes", "Buffer.MaxAge": "buffer-age",
 		"Buffer.TotalEntries": "buffer-total-entries", "Buffer.TotalBytes": "buffer-total-bytes",
 	} {

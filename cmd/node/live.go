@@ -33,5 +33,6 @@ func (s *settings) nodeName(api *front) string {
 	if err != nil {
 		machine = "node"
 	}
-	return machine + ":" + api.port()
+	port := ":" + api.port()
+	return machine[:min(len(machine), live.NameMost-len(port))] + port
 }

@@ -89,7 +89,7 @@ func (n *node) start(ctx context.Context) (info devstack.Info, err error) {
 			return info, err
 		}
 		if !n.admin.loopback() {
-			n.log.Warn("the admin listener asks for no credential, and other machines can reach it", slog.String("address", set.admin))
+			n.log.Warn("the admin listener asks for no credential but for changes, and other machines can reach it", slog.String("address", set.admin))
 		}
 	}
 	if n.stores, err = openStores(ctx, set, n.log); err != nil {
@@ -101,6 +101,12 @@ func (n *node) start(ctx context.Context) (info devstack.Info, err error) {
 	if err := n.openTenants(ctx); err != nil {
 		return info, explainTenant(err)
 	}
+	if set.admin != offListener {
+		if err := (adminTokens{set.adminTokens}).make(); err != nil {
+			return info, fmt.Errorf("-admin-tokens: %w", err)
+		}
+	}
+	set.engine.Node = set.nodeName(n.api)
 	config := set.engine
 	config.Redis, config.Postgres = n.stores.redis, n.stores.postgres
 	config.Enrolled, config.Logger = n.tenants.Enrolled, n.log
@@ -144,11 +150,15 @@ func (n *node) openTenants(ctx context.Context) error {
 
 // publish writes stack.json.
 func (n *node) publish() (devstack.Info, error) {
-	admin := ""
+	admin, token := "", ""
 	if n.admin != nil {
-		admin = n.admin.url()
+		all, err := adminTokens{n.set.adminTokens}.read()
+		if err != nil {
+			return devstack.Info{}, fmt.Errorf("-admin-tokens: %w", err)
+		}
+		admin, token = n.admin.url(), all[0].token
 	}
-	return n.stores.publish(n.api.url(), admin, n.seeded)
+	return n.stores.publish(n.api.url(), admin, token, n.seeded)
 }
 
 func (n *node) serveFronts() {

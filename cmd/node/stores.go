@@ -72,8 +72,9 @@ func lockData(data string) (*devstack.FileLock, error) {
 }
 
 // publish fills in stack.json, so that scripts find the node and its stores. The
-// seeded environments' keys stand there, in a file that only its owner may read.
-func (s *stores) publish(api, admin string, seeded []tenant.Seeded) (devstack.Info, error) {
+// seeded environments' keys and an admin token stand there, in a file that only its
+// owner may read.
+func (s *stores) publish(api, admin, token string, seeded []tenant.Seeded) (devstack.Info, error) {
 	environments := make([]devstack.Environment, 0, len(seeded))
 	for _, e := range seeded {
 		environments = append(environments, devstack.Environment{
@@ -81,7 +82,7 @@ func (s *stores) publish(api, admin string, seeded []tenant.Seeded) (devstack.In
 			ID:           e.Environment.ID, Name: e.Environment.Name, Key: e.Key.Reveal(),
 		})
 	}
-	fill := func(i *devstack.Info) { i.HTTP, i.Admin, i.Environments = api, admin, environments }
+	fill := func(i *devstack.Info) { i.HTTP, i.Admin, i.AdminToken, i.Environments = api, admin, token, environments }
 	if s.stack != nil {
 		err := s.stack.Update(fill)
 		return s.stack.Info(), err

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/e0ff5a15/mollifier/internal/devstack"
 	"github.com/e0ff5a15/mollifier/token"
 )
 
@@ -105,12 +106,12 @@ func TestPublicTokens(t *testing.T) {
 	}
 
 	// The gate passes what a one-time token triggers, and mollifies what another does.
-	force := func(admin string) {
-		if status, body := call(t, c, http.MethodPost, admin+"/admin/v1/environments/"+env.ID+"/gate", "", `{"force":"mollify"}`); status/100 != 2 {
+	force := func(on devstack.Info) {
+		if status, body := call(t, c, http.MethodPost, on.Admin+"/admin/v1/environments/"+env.ID+"/gate", on.AdminToken, `{"force":"mollify"}`); status/100 != 2 {
 			t.Fatalf("%d %s", status, body)
 		}
 	}
-	force(one.Admin)
+	force(one)
 	trigger := one.HTTP + "/api/v1/tasks/hello/trigger"
 	if status, body := call(t, c, http.MethodPost, trigger, sign(t, env.ID, env.Key, true, "trigger:tasks:hello", "x"), `{}`); status != http.StatusOK || !strings.Contains(body, "materialised") {
 		t.Errorf("through the gate: %d %s", status, body)

@@ -32,6 +32,8 @@ type Info struct {
 
 	HTTP  string `json:"http"`  // base URL of the node's API
 	Admin string `json:"admin"` // base URL of its admin listener
+	// AdminToken is one that its admin listener asks for.
+	AdminToken string `json:"admin_token,omitempty"`
 
 	Redis    Store `json:"redis"`
 	Postgres Store `json:"postgres"`

@@ -141,6 +141,7 @@ func force(ctx context.Context, c *cluster.Cluster, env string) error {
 			return err
 		}
 		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Authorization", "Bearer "+n.Info().AdminToken)
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			return err

@@ -50,8 +50,8 @@ class Node {
   }
 
   async info() {
-    const { http, admin, redis, postgres } = JSON.parse(await readFile(join(this.data, "stack.json"), "utf8"));
-    return { url: http, admin, data: this.data, redis: redis.url, postgres: postgres.url };
+    const { http, admin, admin_token, redis, postgres } = JSON.parse(await readFile(join(this.data, "stack.json"), "utf8"));
+    return { url: http, admin, adminToken: admin_token, data: this.data, redis: redis.url, postgres: postgres.url };
   }
 
   async stop() {

@@ -49,7 +49,8 @@ export class Environment {
   async force(force) {
     for (const node of this.where) {
       const res = await fetch(`${node.admin}/admin/v1/environments/${this.id}/gate`, {
-        method: "POST", body: JSON.stringify({ force }), headers: { "content-type": "application/json" },
+        method: "POST", body: JSON.stringify({ force }),
+        headers: { authorization: `Bearer ${node.adminToken}`, "content-type": "application/json" },
       });
       assert.equal(res.status, 200, await res.text());
     }
