@@ -82,7 +82,9 @@ func (s *stores) publish(api, admin, token string, seeded []tenant.Seeded) (devs
 			ID:           e.Environment.ID, Name: e.Environment.Name, Key: e.Key.Reveal(),
 		})
 	}
-	fill := func(i *devstack.Info) { i.HTTP, i.Admin, i.AdminToken, i.Environments = api, admin, token, environments }
+	fill := func(i *devstack.Info) {
+		i.HTTP, i.Admin, i.AdminToken, i.Environments = api, admin, token, environments
+	}
 	if s.stack != nil {
 		err := s.stack.Update(fill)
 		return s.stack.Info(), err
