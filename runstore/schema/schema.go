@@ -65,7 +65,9 @@ func up(ctx context.Context, db *sql.DB) error {
 		return fmt.Errorf("schema: lock: %w", err)
 	}
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, dir,
-		goose.WithSessionLocker(locker), goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true))
+		goose.WithSessionLocker(locker), goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true),
+		// Numbers are given to parts, which do not depend on each other, and not by date.
+		goose.WithAllowOutofOrder(true))
 	if err != nil {
 		return fmt.Errorf("schema: read migrations: %w", err)
 	}
