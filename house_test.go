@@ -98,8 +98,7 @@ func TestOneOwnerForEachLibrary(t *testing.T) {
 	owners := map[string][]string{
 		"github.com/asynkron/protoactor-go": {"actors"},
 		"github.com/redis/go-redis":         {"redisdb", "internal/devstack", "bench", "test/chaos"},
-		"github.com/jackc/pgx":              {"runstore", "runstore/schema", "tenant", "internal/devstack", "cmd/node", "bench", "test/chaos", "mollifiertest"},
-		"github.com/jackc/pgx":              {"runstore", "runstore/schema", "tenant", "override", "follow", "internal/devstack", "cmd/node", "bench", "test/chaos"},
+		"github.com/jackc/pgx":              {"runstore", "runstore/schema", "tenant", "override", "follow", "internal/devstack", "cmd/node", "bench", "test/chaos", "mollifiertest"},
 		"github.com/danielgtaylor/huma":     {"httpapi"},
 		"github.com/minio/minio-go":         {"packet"},
 		"github.com/rs/cors":                {"httpapi"},

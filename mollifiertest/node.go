@@ -9,8 +9,8 @@ import (
 	"time"
 
 	mollifier "github.com/e0ff5a15/mollifier"
-	"github.com/e0ff5a15/mollifier/gate"
 	"github.com/e0ff5a15/mollifier/mollifiertest/link"
+	"github.com/e0ff5a15/mollifier/override"
 )
 
 // partitions of every deployment here: few, so that engines start quickly.
@@ -83,10 +83,13 @@ func (n *Node) Crash() {
 	n.Postgres.SetWeather(link.Weather{Refuse: true})
 }
 
-// Mollify has every trigger of an environment mollified on this node, as in a storm.
+// Mollify has every trigger of an environment mollified, as in a storm: on this node at
+// once, and on the deployment's others as soon as they hear of it.
 func (n *Node) Mollify(t testing.TB, environment string) {
 	t.Helper()
-	if err := n.SetGate(environment, gate.Override{Force: gate.ForceMollify}); err != nil {
+	if _, err := n.SetGate(t.Context(), override.Override{
+		Environment: environment, Gate: override.Gate{Force: "mollify"}, By: override.Author{Name: "mollifiertest"},
+	}); err != nil {
 		t.Fatal(err)
 	}
 }
