@@ -66,7 +66,7 @@ func watchLine(admin string) string {
 	if admin == "" {
 		return ""
 	}
-	return fmt.Sprintf("  Watch the gate, the buffer and the drain:\n    curl -s %s%s\n\n", admin, statsPath)
+	return fmt.Sprintf("  Watch it in a browser: %s\n  or as counters of the gate, the buffer and the drain:\n    curl -s %s%s\n\n", admin, admin, statsPath)
 }
 
 // quoteShell makes a word that a shell reads as the text itself.
