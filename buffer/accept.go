@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -105,22 +104,23 @@ func (s *Store) Accept(ctx context.Context, runs []Acceptance) []Accepted {
 	filling := map[int]*pack{}
 	for i := range runs {
 		a := &runs[i]
-		it, err := s.acceptItem(a)
+		partition, err := s.check(a)
 		if err != nil {
 			accepted[i].Err = err
 			continue
 		}
 		group := 0
 		if s.db.Cluster() {
-			group = it.partition
+			group = partition
 		}
 		p := filling[group]
-		if p == nil || !p.takes(a, len(it.body)) {
+		if p == nil || !p.takes(a) {
 			p = s.newPack(min(len(runs)-i, maxItems))
 			packs, filling[group] = append(packs, p), p
 		}
-		p.add(i, a, it)
+		accepted[i].Err = p.add(i, partition, a)
 	}
+	packs = slices.DeleteFunc(packs, func(p *pack) bool { return len(p.items) == 0 }) // what they were for was refused
 	calls := make([]redisdb.Call, len(packs))
 	for i, p := range packs {
 		calls[i] = p.call()
@@ -141,115 +141,25 @@ func (s *Store) Accept(ctx context.Context, runs []Acceptance) []Accepted {
 	return accepted
 }
 
-// acceptItem is an acceptance, checked.
-type acceptItem struct {
-	partition int
-	tag       string
-	body      []byte
-}
-
-func (s *Store) acceptItem(a *Acceptance) (acceptItem, error) {
+// check says what is wrong with an acceptance, and else gives its partition.
+func (s *Store) check(a *Acceptance) (partition int, err error) {
 	if a.Snapshot == nil || a.Snapshot.ID.IsZero() {
-		return acceptItem{}, errors.New("buffer: accept without a run")
+		return 0, errors.New("buffer: accept without a run")
 	}
 	snap := a.Snapshot
 	partition, ok := s.partition(snap.ID)
 	if !ok {
-		return acceptItem{}, fmt.Errorf("buffer: accept of run %s, which names no partition of this deployment", snap.ID)
+		return 0, fmt.Errorf("buffer: accept of run %s, which names no partition of this deployment", snap.ID)
 	}
 	if t := &snap.Trigger; t.Environment == "" || !utf8.ValidString(t.Environment) || !utf8.ValidString(t.Organisation) {
-		return acceptItem{}, errors.New("buffer: accept of a run without an environment, or with one that is no text")
+		return 0, errors.New("buffer: accept of a run without an environment, or with one that is no text")
 	}
 	for _, at := range [...]run.Instant{a.Since, a.Floor, a.Holder.AcceptedAt, a.Holder.Until} {
 		if at < 0 || at > redisdb.MaxInstant {
-			return acceptItem{}, fmt.Errorf("buffer: accept with instant %d outside [0, %d]", at, redisdb.MaxInstant)
+			return 0, fmt.Errorf("buffer: accept with instant %d outside [0, %d]", at, redisdb.MaxInstant)
 		}
 	}
-	body, err := snap.AppendUndated(nil) // when it was accepted is the script's to say
-	if err != nil {
-		return acceptItem{}, err
-	}
-	return acceptItem{partition, redisdb.EnvTag(snap.Trigger.Environment), body}, nil
-}
-
-type slotKey struct {
-	partition int
-	tag       string
-}
-
-// maxPackBytes is the most bytes of snapshots in one call, but for a single one.
-const maxPackBytes = 4 << 20
-
-// pack is one call of the accept script.
-type pack struct {
-	store      *Store
-	partitions map[int]int // number of each
-	slots      map[slotKey]int
-	tenants    map[string][]byte // by tag
-	ids        map[string]struct{}
-	keys       map[run.Hash]struct{}
-	items      []int
-	bytes      int
-
-	partitionKeys, slotKeys, runKeys []string
-	slotArgs, runArgs                []any
-}
-
-// argsOfRun is how many arguments the script takes for each run.
-const argsOfRun = 18
-
-// newPack makes room for n runs.
-func (s *Store) newPack(n int) *pack {
-	return &pack{
-		store: s, slots: map[slotKey]int{}, partitions: map[int]int{},
-		tenants: map[string][]byte{}, items: make([]int, 0, n),
-		ids: make(map[string]struct{}, n), keys: make(map[run.Hash]struct{}, n),
-		runKeys: make([]string, 0, 2*n), runArgs: make([]any, 0, argsOfRun*n),
-	}
-}
-
-// takes reports whether one more fits: the script reads all runs and keys before
-// it writes any, so none may be in it twice.
-func (p *pack) takes(a *Acceptance, bytes int) bool {
-	_, id := p.ids[a.Snapshot.ID.String()]
-	_, key := p.keys[a.Snapshot.Hash]
-	return !id && (!key || a.Snapshot.Key.IsZero()) && len(p.items) < maxItems && p.bytes+bytes <= maxPackBytes
-}
-
-func (p *pack) add(i int, a *Acceptance, it acceptItem) {
-	names, snap := p.store.names, a.Snapshot
-	group := p.partitions[it.partition]
-	if group == 0 {
-		group = len(p.partitions) + 1
-		p.partitions[it.partition] = group
-		p.partitionKeys = append(p.partitionKeys, names.Envs(it.partition), names.Usage(it.partition))
-	}
-	slot := p.slots[slotKey{it.partition, it.tag}]
-	if slot == 0 {
-		slot = len(p.slots) + 1
-		p.slots[slotKey{it.partition, it.tag}] = slot
-		p.slotKeys = append(p.slotKeys, names.Queue(it.partition, it.tag), names.Index(it.partition, it.tag))
-		p.slotArgs = append(p.slotArgs, group, it.tag, p.tenant(it.tag, &snap.Trigger))
-	}
-	p.items = append(p.items, i)
-	p.bytes += len(it.body)
-	p.ids[snap.ID.String()] = struct{}{}
-	entry := names.Entry(it.partition, it.tag, snap.ID)
-	hash, record, ttl := "", entry, int64(0)
-	if !snap.Key.IsZero() {
-		hash, record, ttl = snap.Hash.String(), names.Record(it.partition, snap.Hash), snap.Trigger.IdentityTTL().Microseconds()
-		p.keys[snap.Hash] = struct{}{}
-	}
-	since := ""
-	if a.Since > 0 && a.Epoch != "" {
-		since = strconv.FormatInt(int64(a.Since), 10)
-	}
-	p.runKeys = append(p.runKeys, entry, record)
-	p.runArgs = append(p.runArgs,
-		slot, snap.ID.String(), it.body, hash, ttl, snap.PayloadHash.String(), snap.RequestHash.String(),
-		tokenText(a.Token), since, a.Epoch, int64(a.Floor), flag(a.CheckSkipped),
-		a.Holder.ID.String(), int64(a.Holder.AcceptedAt), int64(a.Holder.Until), flag(a.Holder.Ended),
-		a.Holder.PayloadHash.String(), a.Holder.RequestHash.String(), string(rune(a.begins())))
+	return partition, nil
 }
 
 // begins is the status that the entry begins with.
@@ -260,46 +170,18 @@ func (a *Acceptance) begins() Status {
 	return Queued
 }
 
-// tenant encodes what a tag stands for, once a pack: an environment is in many
-// partitions.
-func (p *pack) tenant(tag string, t *run.Trigger) []byte {
-	text, ok := p.tenants[tag]
-	if !ok {
-		text = encodeTenant(t.Organisation, t.Environment)
-		p.tenants[tag] = text
-	}
-	return text
-}
-
-func flag(b bool) string {
-	if b {
-		return "1"
-	}
-	return "0"
-}
-
-func (p *pack) call() redisdb.Call {
-	cfg := p.store.cfg
-	keys := slices.Concat(p.partitionKeys, p.slotKeys, p.runKeys)
-	args := []any{
-		cfg.Fence.Microseconds(), cfg.MaxEntries, cfg.MaxBytes, life.Milliseconds(), p.store.names.Wake(),
-		len(p.partitions), len(p.slots),
-	}
-	return redisdb.Call{Script: acceptScript, Keys: keys, Args: slices.Concat(args, p.slotArgs, p.runArgs)}
-}
-
 // tenant is what the tag of an environment stands for.
 type tenant struct {
 	Organisation string `json:"org"`
 	Environment  string `json:"env"`
 }
 
-func encodeTenant(organisation, environment string) []byte {
-	b, err := json.Marshal(tenant{organisation, environment})
+func appendTenant(b []byte, organisation, environment string) []byte {
+	text, err := json.Marshal(tenant{organisation, environment})
 	if err != nil {
 		panic(err) // two strings
 	}
-	return b
+	return append(b, text...)
 }
 
 // parseAccepted reads one element of the accept script's answer. It is total.

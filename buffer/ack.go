@@ -41,24 +41,17 @@ func (s *Store) Ack(ctx context.Context, acks []Ack) []Acked {
 			continue // never was in a buffer
 		}
 		canonical := a.Canonical
-		if canonical.IsZero() {
-			canonical = a.ID
+		if canonical == a.ID {
+			canonical = run.ID{}
 		}
 		tag := redisdb.EnvTag(a.Environment)
-		items = append(items, item{p, s.entryKeys(p, tag, a.ID), []any{tag, a.ID.String(), a.Ver, canonical.String()}})
+		items = append(items, item{p, []string{s.names.Entry(p, tag, a.ID)}, []any{a.Ver, canonical.String()}, tag})
 		at = append(at, i)
 	}
-	for j, a := range s.each(ctx, ackScript, []any{life.Milliseconds(), Grace.Milliseconds()}, items) {
+	for j, a := range s.eachLeaving(ctx, ackScript, []any{life.Milliseconds(), Grace.Milliseconds()}, items) {
 		replies[at[j]] = parseAcked(a, acks[at[j]].Ver)
 	}
 	return replies
-}
-
-// entryKeys are what an entry leaves when it leaves.
-func (s *Store) entryKeys(p int, tag string, id run.ID) []string {
-	return []string{
-		s.names.Entry(p, tag, id), s.names.Index(p, tag), s.names.Leases(p), s.names.Usage(p), s.names.Envs(p),
-	}
 }
 
 func parseAcked(a answer, known int64) Acked {
@@ -95,8 +88,8 @@ func parseAcked(a answer, known int64) Acked {
 // entry gone.
 func (s *Store) Fail(ctx context.Context, holdings []Holding) []HeldReply {
 	refs := refsOf(holdings, func(h *Holding) Ref { return h.Ref })
-	return s.held(ctx, failScript, []any{life.Milliseconds()}, refs, func(i, p int, tag string) item {
-		id := holdings[i].ID
-		return item{keys: s.entryKeys(p, tag, id), args: []any{tag, id.String(), tokenText(holdings[i].Token)}}
+	call := func(items []item) []answer { return s.eachLeaving(ctx, failScript, []any{life.Milliseconds()}, items) }
+	return s.held(refs, call, func(i, p int, tag string) item {
+		return item{keys: []string{s.names.Entry(p, tag, holdings[i].ID)}, args: []any{tokenText(holdings[i].Token)}, tag: tag}
 	})
 }

@@ -471,22 +471,18 @@ func TestUnknownVersions(t *testing.T) {
 		b.buffered(s)
 	}
 	patch(t, b, ref(patched), run.Patch{Delay: 5})
-	set := func(s *run.Snapshot, field string, change func(string) string) {
-		b.raw.HSet(t.Context(), b.entryName(s), field, change(b.raw.HGet(t.Context(), b.entryName(s), field).Val()))
-	}
-	next := func(text string) string { return string(text[0]+1) + text[1:] }
-	back := func(text string) string { return string(text[0]-1) + text[1:] }
-	nextPatch := func(text string) string { return text[:nonceLen] + next(text[nonceLen:]) }
-	backPatch := func(text string) string { return text[:nonceLen] + back(text[nonceLen:]) }
-	set(whole, "v", next)
-	set(inside, "s", next)
-	set(patched, "p1", nextPatch)
+	next := func(text string, at int) string { return text[:at] + string(text[at]+1) + text[at+1:] }
+	f := b.fields(b.entryName(patched))
+	snapshot, change := b.fields(b.entryName(inside))["s"], f["p1"]
+	b.change(b.entryName(whole), "2", "3")
+	b.change(b.entryName(inside), snapshot, next(snapshot, 0))
+	b.change(b.entryName(patched), change, next(change, nonceLen))
 	for _, s := range []*run.Snapshot{whole, inside, patched} {
 		if g := b.Get(t.Context(), []Ref{ref(good), ref(s)}); g[0].Err != nil || !errors.Is(g[1].Err, run.ErrUnknownVersion) || g[1].Found {
 			t.Fatalf("%+v", g)
 		}
 	}
-	before := b.raw.HGetAll(t.Context(), b.entryName(whole)).Val()
+	before := b.raw.Get(t.Context(), b.entryName(whole)).Val()
 	leases := b.lease(1, 9, token)
 	if len(leases) != 4 {
 		t.Fatalf("leased %v", ids(leases))
@@ -509,8 +505,8 @@ func TestUnknownVersions(t *testing.T) {
 			}
 		}
 	}
-	if after := b.raw.HGetAll(t.Context(), b.entryName(whole)).Val(); fmt.Sprint(after) != fmt.Sprint(before) {
-		t.Fatalf("%v became %v", before, after)
+	if after := b.raw.Get(t.Context(), b.entryName(whole)).Val(); after != before {
+		t.Fatalf("%q became %q", before, after)
 	}
 	p := must(b.Heads(t.Context(), []int{1}))[0]
 	if p.Dead != 3 || len(p.DeadRefs) != 3 || !strings.HasSuffix(p.DeadRefs[0], whole.ID.String()) || p.Leased != 1 || p.Heads[0].Depth != 0 {
@@ -527,9 +523,9 @@ func TestUnknownVersions(t *testing.T) {
 	if n, err := b.Revive(t.Context(), 1, 100); err != nil || n != 2 {
 		t.Fatalf("%d %v", n, err)
 	}
-	set(whole, "v", back)
-	set(inside, "s", back)
-	set(patched, "p1", backPatch)
+	b.change(b.entryName(whole), "3", "2")
+	b.change(b.entryName(inside), next(snapshot, 0), snapshot)
+	b.change(b.entryName(patched), next(change, nonceLen), change)
 	if n, err := b.Revive(t.Context(), 1, 100); err != nil || n != 1 {
 		t.Fatalf("%d %v", n, err)
 	}

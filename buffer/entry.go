@@ -2,6 +2,7 @@ package buffer
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"strconv"
 
@@ -57,57 +58,80 @@ func (e *Entry) Patched() run.Patched { return e.Snapshot.Apply(e.Patches...) }
 // nonceLen is how many bytes in front of a stored patch name its writing.
 const nonceLen = 16
 
-// parseEntry reads the fields of an entry. It is total.
+// The head of an entry, by the places of its fields; lua/common.lua has the
+// same. Instants and counts are decimal digits with leading zeros.
+const (
+	atStatus    = 1
+	atToken     = 2
+	atLapsed    = atToken + 22
+	atAttempts  = atLapsed + 6
+	atAccepted  = atAttempts + 6
+	atUntil     = atAccepted + 16
+	atVer       = atUntil + 16
+	atPatches   = atVer + 5
+	atHash      = atPatches + 10
+	headSize    = atHash + 43
+	frameLen    = 4 // in front of each patch: its length
+	entryForm   = '2'
+	noHashFirst = ' '
+)
+
+// parseEntry reads a whole entry. It is total. What it returns shares no memory
+// with the text.
 func parseEntry(v any, now run.Instant) (Entry, error) {
-	flat, ok := v.([]any)
-	if !ok || len(flat)%2 != 0 {
+	text, ok := v.(string)
+	if !ok || len(text) < headSize || text[0] != entryForm {
 		return Entry{}, errUnreadable
 	}
-	f := make(map[string]string, len(flat)/2)
-	for i := 0; i < len(flat); i += 2 {
-		name, ok1 := flat[i].(string)
-		value, ok2 := flat[i+1].(string)
-		if !ok1 || !ok2 {
-			return Entry{}, errUnreadable
-		}
-		f[name] = value
-	}
-	if f["v"] != "1" || len(f["st"]) != 1 {
-		return Entry{}, errUnreadable
-	}
-	e := Entry{Status: Status(f["st"][0]), Now: now}
+	e := Entry{Status: Status(text[atStatus]), Now: now}
 	if e.Status.String() == "no status" {
 		return Entry{}, errUnreadable
 	}
-	snap, err := run.DecodeSnapshot([]byte(f["s"]))
+	var numbers [6]int64
+	for i, field := range [...]string{
+		text[atLapsed:atAttempts], text[atAttempts:atAccepted], text[atAccepted:atUntil], text[atUntil:atVer],
+		text[atVer:atPatches], text[atPatches:atHash],
+	} {
+		n, err := strconv.ParseUint(field, 10, 53)
+		if err != nil {
+			return Entry{}, errUnreadable
+		}
+		numbers[i] = int64(n)
+	}
+	e.Lapsed, e.Attempts, e.Ver = int(numbers[0]), int(numbers[1]), numbers[4]
+	accepted, until, patches := run.Instant(numbers[2]), run.Instant(numbers[3]), numbers[5]
+	size := int64(len(text) - headSize)
+	if accepted > redisdb.MaxInstant || patches > size || e.Ver > patches/frameLen {
+		return Entry{}, errUnreadable
+	}
+	e.Size = size - e.Ver*frameLen
+	end := len(text) - int(patches)
+	snap, err := run.DecodeSnapshot([]byte(text[headSize:end]))
 	if err != nil {
 		return Entry{}, fmt.Errorf("buffer: entry: %w", err)
 	}
 	e.Snapshot = snap
-	if e.Snapshot.AcceptedAt, ok = redisdb.ParseInstant(f["acc"]); !ok {
-		return Entry{}, errUnreadable
+	e.Snapshot.AcceptedAt, e.Snapshot.KeyUntil = accepted, 0
+	if text[atHash] != noHashFirst {
+		e.Snapshot.KeyUntil = until
 	}
-	if until, keyed := f["until"]; keyed {
-		if e.Snapshot.KeyUntil, ok = redisdb.ParseInstant(until); !ok {
-			return Entry{}, errUnreadable
-		}
-	}
-	for name, number := range map[string]*int64{"ver": &e.Ver, "b": &e.Size} {
-		if !count(f[name], number) {
-			return Entry{}, errUnreadable
-		}
-	}
-	var attempts, lapsed int64
-	if !count(f["n"], &attempts) || !count(f["x"], &lapsed) || e.Ver > int64(len(flat)) {
-		return Entry{}, errUnreadable
-	}
-	e.Attempts, e.Lapsed = int(attempts), int(lapsed)
+	rest := text[end:]
 	for n := int64(1); n <= e.Ver; n++ {
-		patch, err := parsePatch(f["p"+strconv.FormatInt(n, 10)], n)
+		if len(rest) < frameLen {
+			return Entry{}, errUnreadable
+		}
+		length := int(binary.BigEndian.Uint32([]byte(rest[:frameLen])))
+		if rest = rest[frameLen:]; len(rest) < length {
+			return Entry{}, errUnreadable
+		}
+		patch, err := parsePatch(rest[:length], n)
 		if err != nil {
 			return Entry{}, err
 		}
-		e.Patches = append(e.Patches, patch)
+		e.Patches, rest = append(e.Patches, patch), rest[length:]
+	}
+	if rest != "" {
+		return Entry{}, errUnreadable
 	}
 	return e, nil
 }
@@ -161,7 +185,7 @@ func (s *Store) Get(ctx context.Context, refs []Ref) []Got {
 		g := &got[at[j]]
 		if a.err != nil {
 			g.Err = a.err
-		} else if flat, ok := a.value.([]any); !ok || len(flat) > 0 {
+		} else if a.value != "" {
 			g.Entry, g.Err = parseEntry(a.value, a.now)
 			g.Found = g.Err == nil
 		}

@@ -183,8 +183,8 @@ func TestLeastRights(t *testing.T) {
 	b, server := onPrivate(t, 10*time.Second)
 	err := b.raw.Do(t.Context(), "ACL", "SETUSER", "mollifier", "on", ">secret", "resetchannels", "~m:*", "&m:*", "-@all",
 		"+hello", "+client|setname", "+select", "+ping", "+info", "+eval", "+evalsha",
-		"+get", "+mget", "+set", "+setnx", "+time", "+publish", "+exists", "+del", "+pexpire",
-		"+hget", "+hmget", "+hgetall", "+hset", "+hdel", "+hincrby",
+		"+get", "+getrange", "+strlen", "+mget", "+set", "+setrange", "+mset", "+append", "+time", "+publish", "+exists", "+del", "+pexpire",
+		"+hget", "+hmget", "+hgetall", "+hset", "+hdel",
 		"+lrange", "+ltrim", "+lpush", "+rpush", "+llen", "+lindex", "+lrem",
 		"+zadd", "+zrem", "+zcard", "+zcount", "+zrange", "+zrangebyscore", "+zrangebylex", "+zrevrangebylex").Err()
 	if err != nil {

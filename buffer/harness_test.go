@@ -254,7 +254,7 @@ func (b *bench) sound() error {
 		entries := map[string]map[string]string{} // not materialised, by "<tag>:<id>"
 		prefix := strings.TrimSuffix(b.names.Leases(p), "l")
 		for _, name := range b.raw.Keys(ctx, prefix+"e:*").Val() {
-			f := b.raw.HGetAll(ctx, name).Val()
+			f := b.fields(name)
 			for _, field := range []string{"v", "s", "st", "acc", "b"} {
 				if f[field] == "" {
 					return fmt.Errorf("%s: a partial entry: %v", name, f)

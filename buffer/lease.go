@@ -125,8 +125,8 @@ func heldReply(a answer) HeldReply {
 	return HeldReply{Err: errUnreadable}
 }
 
-// held runs a script over items of refs; refs that name no partition are gone.
-func (s *Store) held(ctx context.Context, script *redisdb.Script, header []any, refs []Ref, build func(i, partition int, tag string) item) []HeldReply {
+// held runs a script over the items of refs; refs that name no partition are gone.
+func (s *Store) held(refs []Ref, run func(items []item) []answer, build func(i, partition int, tag string) item) []HeldReply {
 	replies := make([]HeldReply, len(refs))
 	var items []item
 	var at []int
@@ -140,7 +140,7 @@ func (s *Store) held(ctx context.Context, script *redisdb.Script, header []any, 
 		it.partition = p
 		items, at = append(items, it), append(at, i)
 	}
-	for j, a := range s.each(ctx, script, header, items) {
+	for j, a := range run(items) {
 		replies[at[j]] = heldReply(a)
 	}
 	return replies
@@ -163,7 +163,8 @@ func refsOf[T any](list []T, ref func(*T) Ref) []Ref {
 // Extend moves the end of leases to ttl from now, and answers each in its place.
 func (s *Store) Extend(ctx context.Context, holdings []Holding, ttl time.Duration) []HeldReply {
 	refs := refsOf(holdings, func(h *Holding) Ref { return h.Ref })
-	return s.held(ctx, extendScript, []any{ttl.Microseconds()}, refs, func(i, p int, tag string) item {
+	call := func(items []item) []answer { return s.each(ctx, extendScript, []any{ttl.Microseconds()}, items) }
+	return s.held(refs, call, func(i, p int, tag string) item {
 		id := holdings[i].ID
 		return item{
 			keys: []string{s.names.Entry(p, tag, id), s.names.Leases(p)},
@@ -189,7 +190,8 @@ type Requeue struct {
 // the first in the queue.
 func (s *Store) Requeue(ctx context.Context, entries []Requeue) []HeldReply {
 	refs := refsOf(entries, func(r *Requeue) Ref { return r.Ref })
-	return s.held(ctx, requeueScript, nil, refs, func(i, p int, tag string) item {
+	call := func(items []item) []answer { return s.each(ctx, requeueScript, nil, items) }
+	return s.held(refs, call, func(i, p int, tag string) item {
 		r := &entries[i]
 		var delay any = max(r.Delay, 0).Microseconds()
 		if r.aside {

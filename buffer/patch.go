@@ -88,9 +88,9 @@ func (s *Store) write(ctx context.Context, partition int, r Ref, e *Entry, patch
 	}
 	tag := redisdb.EnvTag(r.Environment)
 	it := []item{{
-		partition,
-		[]string{s.names.Entry(partition, tag, r.ID), s.names.Usage(partition)},
-		[]any{tag, e.Ver, stored, s.cfg.MaxPatches, s.cfg.MaxEntryBytes},
+		partition: partition,
+		keys:      []string{s.names.Entry(partition, tag, r.ID), s.names.Usage(partition)},
+		args:      []any{tag, e.Ver, stored, s.cfg.MaxPatches, s.cfg.MaxEntryBytes},
 	}}
 	a := s.each(ctx, patchScript, nil, it)[0]
 	for again := 0; again < 2 && a.err != nil && redisdb.OutcomeUnknown(a.err) && ctx.Err() == nil; again++ {
@@ -99,7 +99,7 @@ func (s *Store) write(ctx context.Context, partition int, r Ref, e *Entry, patch
 	if a.err != nil {
 		return Got{}, 0, a.err
 	}
-	if _, another := a.value.([]any); another {
+	if text, ok := a.value.(string); ok && len(text) > 1 {
 		now, err := parseEntry(a.value, a.now)
 		return Got{Entry: now, Found: err == nil, Err: err}, 0, nil
 	}

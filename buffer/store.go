@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/e0ff5a15/mollifier/redisdb"
@@ -133,6 +134,7 @@ type item struct {
 	partition int
 	keys      []string
 	args      []any
+	tag       string // of its environment, if the script takes what those share once
 }
 
 // answer is what a script said of one item, and when by TIME.
@@ -142,34 +144,76 @@ type answer struct {
 	err   error
 }
 
+// chunk is one call of a script over items.
+type chunk struct {
+	items  []int
+	slots  map[slotKey]int // number of each
+	shared []string        // keys that the slots share
+	tags   []any
+	keys   []string
+	args   []any
+}
+
 // each runs a script over items, as many to a call as may be, and returns the
 // answer to each. The script replies with one element for each item, and TIME.
 // On a cluster the items of a call are of one partition.
 func (s *Store) each(ctx context.Context, script *redisdb.Script, header []any, items []item) []answer {
+	return s.run(ctx, script, header, items, func(c *chunk, it *item) {
+		c.keys, c.args = append(c.keys, it.keys...), append(c.args, it.args...)
+	})
+}
+
+// eachLeaving is each for a script that takes entries out: what their
+// environments share goes in front, once: index, leases, counts, environments.
+// In the header's end stands how many they are, and their tags; each item's
+// arguments begin with the number of its own.
+func (s *Store) eachLeaving(ctx context.Context, script *redisdb.Script, header []any, items []item) []answer {
+	return s.run(ctx, script, header, items, func(c *chunk, it *item) {
+		slot := slotKey{it.partition, it.tag}
+		number := c.slots[slot]
+		if number == 0 {
+			if c.slots == nil {
+				c.slots = map[slotKey]int{}
+			}
+			number = len(c.slots) + 1
+			c.slots[slot] = number
+			c.tags = append(c.tags, it.tag)
+			p := it.partition
+			c.shared = append(c.shared, s.names.Index(p, it.tag), s.names.Leases(p), s.names.Usage(p), s.names.Envs(p))
+		}
+		c.keys, c.args = append(c.keys, it.keys...), append(append(c.args, number), it.args...)
+	})
+}
+
+func (s *Store) run(ctx context.Context, script *redisdb.Script, header []any, items []item, add func(*chunk, *item)) []answer {
 	answers := make([]answer, len(items))
-	var calls []redisdb.Call
-	var members [][]int
-	filling := map[int]int{} // by group: the call that takes more
-	for i, it := range items {
+	var chunks []*chunk
+	filling := map[int]*chunk{} // by group: the call that takes more
+	for i := range items {
 		group := 0
 		if s.db.Cluster() {
-			group = it.partition
+			group = items[i].partition
 		}
-		at, ok := filling[group]
-		if !ok || len(members[at]) == maxItems {
-			at = len(calls)
-			filling[group] = at
-			calls = append(calls, redisdb.Call{Script: script, Args: append([]any(nil), header...)})
-			members = append(members, nil)
+		c := filling[group]
+		if c == nil || len(c.items) == maxItems {
+			c = &chunk{}
+			chunks, filling[group] = append(chunks, c), c
 		}
-		calls[at].Keys = append(calls[at].Keys, it.keys...)
-		calls[at].Args = append(calls[at].Args, it.args...)
-		members[at] = append(members[at], i)
+		add(c, &items[i])
+		c.items = append(c.items, i)
+	}
+	calls := make([]redisdb.Call, len(chunks))
+	for i, c := range chunks {
+		head := slices.Clone(header)
+		if c.slots != nil {
+			head = append(append(head, len(c.tags)), c.tags...)
+		}
+		calls[i] = redisdb.Call{Script: script, Keys: append(c.shared, c.keys...), Args: append(head, c.args...)}
 	}
 	for c, result := range s.db.Run(ctx, calls) {
 		var now run.Instant
 		err := result.Err
-		if n := len(members[c]); err == nil {
+		if n := len(chunks[c].items); err == nil {
 			var ok bool
 			if len(result.Values) == n+1 {
 				now, ok = instantOf(result.Values[n])
@@ -178,7 +222,7 @@ func (s *Store) each(ctx context.Context, script *redisdb.Script, header []any, 
 				err = redisdb.Unreadable()
 			}
 		}
-		for at, i := range members[c] {
+		for at, i := range chunks[c].items {
 			if answers[i] = (answer{now: now, err: err}); err == nil {
 				answers[i].value = result.Values[at]
 			}

@@ -323,7 +323,7 @@ func TestUnreadableEntries(t *testing.T) {
 		m := w.accept(env, run.Trigger{})
 		m.to(s)
 		p, _ := m.id.Partition()
-		if err := w.raw.HSet(t.Context(), w.db.Names().Entry(p, env, m.id), "v", "2").Err(); err != nil {
+		if err := w.raw.SetRange(t.Context(), w.db.Names().Entry(p, env, m.id), 0, "3").Err(); err != nil {
 			t.Fatal(err)
 		}
 		_, err := w.reader.Run(t.Context(), env, m.id)

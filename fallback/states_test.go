@@ -335,7 +335,7 @@ func TestExpiryIsDecidedInPostgres(t *testing.T) {
 		m := w.accept(env, run.Trigger{TTL: time.Second})
 		p, _ := m.id.Partition()
 		long := run.InstantOf(time.Now().Add(-time.Hour))
-		if err := w.raw.HSet(t.Context(), w.db.Names().Entry(p, env, m.id), "acc", int64(long)).Err(); err != nil {
+		if err := w.raw.SetRange(t.Context(), w.db.Names().Entry(p, env, m.id), 36, fmt.Sprintf("%016d", long)).Err(); err != nil {
 			t.Fatal(err)
 		}
 		if got := read(t, w, env, m.id); got.Status != run.Queued || got.Trigger.TTL != time.Second {

@@ -46,9 +46,20 @@ func (n Names) Record(partition int, h run.Hash) string {
 	return n.partitions[partition] + "k:" + h.String()
 }
 
-// Entry is a buffered run: a hash.
+// Entry is a buffered run: a string, or a hash if an earlier build wrote it.
 func (n Names) Entry(partition int, envTag string, id run.ID) string {
 	return n.partitions[partition] + "e:" + envTag + ":" + id.String()
+}
+
+// AppendRecord appends [Names.Record].
+func (n Names) AppendRecord(b []byte, partition int, h run.Hash) []byte {
+	return h.Append(append(append(b, n.partitions[partition]...), "k:"...))
+}
+
+// AppendEntry appends [Names.Entry].
+func (n Names) AppendEntry(b []byte, partition int, envTag string, id run.ID) []byte {
+	b = append(append(append(b, n.partitions[partition]...), "e:"...), envTag...)
+	return append(append(b, ':'), id.String()...)
 }
 
 // Queue is the run ids of an environment that wait to be drained: a list, the

@@ -38,8 +38,8 @@ func NewClockScript(text string) *Script {
 // SHA is the name under which Redis keeps the script.
 func (s *Script) SHA() string { return s.sha }
 
-// Call is one execution of a script. Args may be strings, byte slices and
-// integers. On a cluster all Keys must be of one slot.
+// Call is one execution of a script. Args may be strings, pointers to strings,
+// byte slices and integers. On a cluster all Keys must be of one slot.
 type Call struct {
 	Script *Script
 	Keys   []string
@@ -134,8 +134,8 @@ func (d *DB) send(ctx context.Context, l *link, calls []Call, outcomes []outcome
 		} else {
 			argv = append(argv, "evalsha", c.Script.sha, len(c.Keys))
 		}
-		for _, key := range c.Keys {
-			argv = append(argv, key)
+		for k := range c.Keys {
+			argv = append(argv, &c.Keys[k]) // a pointer is no allocation
 		}
 		cmds[n] = redis.NewCmd(ctx, append(argv, c.Args...)...)
 		_ = pipe.Process(ctx, cmds[n])

@@ -72,6 +72,9 @@ type Hash [sha256.Size]byte
 // Redis keys and logs. It reveals nothing of the key's text.
 func (h Hash) String() string { return base64.RawURLEncoding.EncodeToString(h[:]) }
 
+// Append appends [Hash.String].
+func (h Hash) Append(b []byte) []byte { return base64.RawURLEncoding.AppendEncode(b, h[:]) }
+
 // ParseHash reads what [Hash.String] wrote.
 func ParseHash(text string) (h Hash, ok bool) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
@@ -123,6 +126,14 @@ func (d Digest) String() string {
 		return "-"
 	}
 	return base64.RawURLEncoding.EncodeToString(d[:])
+}
+
+// Append appends [Digest.String].
+func (d Digest) Append(b []byte) []byte {
+	if d.IsZero() {
+		return append(b, '-')
+	}
+	return base64.RawURLEncoding.AppendEncode(b, d[:])
 }
 
 // ParseDigest reads what [Digest.String] wrote.

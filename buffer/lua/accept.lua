@@ -6,12 +6,13 @@
 -- ARGV[1]  the fence in us
 -- ARGV[2]  the most entries of a partition     ARGV[3]  the most bytes of a partition
 -- ARGV[4]  life of a record in ms              ARGV[5]  channel for announcements
--- ARGV[6]  how many partitions                 ARGV[7]  how many environments
+-- ARGV[6]  how many partitions                 ARGV[7]  how many environments   ARGV[8]  how many kinds
 --   for each environment   number of its partition, tag, what the tag stands for
---   for each run, 19: number of its environment, id, snapshot, hash of its key or '', time to live of the key in us,
---     payload digest, request digest, token of the claim or '', since or '', epoch of since, floor,
---     '1' if Postgres was not asked, and of the holder that Postgres named: id or '', acceptance, end, '1' if ended,
---     digests; the status that its entry begins with, q or r
+--   for each kind of run, 5: time to live of the key in us, the status that the entry begins with (q or r),
+--     since or '', epoch of since, '1' if Postgres was not asked
+--   for each run, 4: 256 times the number of its environment, and the number of its kind less 1;
+--     snapshot; payload digest '|' request digest; and, or '' if none of it is there, behind one another with '|':
+--     token of the claim, floor, and of the holder that Postgres named: id, acceptance, end, '1' if ended, its digests
 -- Returns for each run one of
 --   'n' acceptance '|' end   buffered now
 --   'a' acceptance '|' end   it is there already
@@ -24,75 +25,108 @@
 --   '?'                      a record or entry that this script does not know; untouched
 -- and at the end TIME '|' run id of the server. O(n). Refused when Redis is out of memory.
 local fence, most, mostBytes, life = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local partitions, slotCount = tonumber(ARGV[6]), tonumber(ARGV[7])
+local partitions, slotCount, kindCount = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local server = match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-local width = 19
-local firstSlotKey, firstSlotArg = 2 * partitions, 7
-local firstKey, firstArg = firstSlotKey + 2 * slotCount, firstSlotArg + 3 * slotCount
+local floorOf = math.floor
+local firstSlotKey, firstSlotArg = 2 * partitions, 8
+local firstKey, firstKindArg = firstSlotKey + 2 * slotCount, firstSlotArg + 3 * slotCount
+local firstArg, width = firstKindArg + 5 * kindCount, 4
 local runs = (#ARGV - firstArg) / width
 local longest = 30000000 -- the longest TTL that a claim may have, in us
 local waited = { ['-'] = 'w', w = 'w', c = 'cw', cw = 'cw', wc = 'cw' }
 
 -- Counts, by partition and by environment.
-local groups, slots = {}, {}
+local groups, slots, kinds = {}, {}, {}
 for g = 1, partitions do
   groups[g] = { envs = KEYS[2 * g - 1], usage = KEYS[2 * g], n = 0, bytes = 0, fields = { '*' }, slots = {} }
 end
 for s = 1, slotCount do
   local a = firstSlotArg + 3 * (s - 1)
   local group = groups[tonumber(ARGV[a + 1])]
+  local queue = KEYS[firstSlotKey + 2 * s - 1]
   local slot = { group = group, tag = ARGV[a + 2], env = ARGV[a + 3], n = 0, bytes = 0, ids = {}, members = {},
-    queue = KEYS[firstSlotKey + 2 * s - 1], index = KEYS[firstSlotKey + 2 * s] }
+    queue = queue, index = KEYS[firstSlotKey + 2 * s],
+    id = #queue + 2 } -- the place of the id in an entry's name, which is the queue's with e for q, and it
   slots[s] = slot
   group.fields[#group.fields + 1] = slot.tag
   group.slots[#group.slots + 1] = slot
 end
 for _, group in ipairs(groups) do
-  local counted = redis.call('HMGET', group.usage, unpack(group.fields))
-  local function read(into, value)
+  local counts = redis.call('HMGET', group.usage, unpack(group.fields))
+  local function take(into, value)
     if value then
       local n, bytes = match(value, '^(%d+)|(%d+)$')
       into.n, into.bytes, into.known = tonumber(n) or 0, tonumber(bytes) or 0, true
     end
   end
-  read(group, counted[1])
-  for i, slot in ipairs(group.slots) do read(slot, counted[i + 1]) end
+  take(group, counts[1])
+  for i, slot in ipairs(group.slots) do take(slot, counts[i + 1]) end
+end
+
+-- What a run of a kind gets if its acceptance is an instant, as text: its end, its answer, and the head of its entry.
+local function dated(kind, keyed, acc)
+  local ends = keyed and acc + kind.ttl or 0
+  local at, till = text(acc), text(ends)
+  return { at = at, till = till, answer = 'n' .. at .. '|' .. till,
+    head = '2' .. kind.begins .. noToken .. '000000000000' .. format('%016.0f%016.0f', acc, ends) .. '000000000000000' }
+end
+for k = 1, kindCount do
+  local a = firstKindArg + 5 * (k - 1)
+  local kind = { ttl = tonumber(ARGV[a + 1]), begins = ARGV[a + 2], skipped = ARGV[a + 5] == '1' }
+  local since = ARGV[a + 3]
+  local passed = since ~= '' and now - since
+  kind.stale = not passed or passed < 0 or passed > fence or not find(ARGV[a + 4], server, 1, true)
+  kind[true], kind[false] = dated(kind, true, now), dated(kind, false, now)
+  kinds[k] = kind
 end
 
 -- What is there of the runs and their keys.
-local entries, names, at, held = {}, {}, {}, {}
+local all, names, at, held, found = {}, {}, {}, {}, 0
 for i = 1, runs do
-  entries[i] = KEYS[firstKey + 2 * i - 1]
-  if ARGV[firstArg + width * (i - 1) + 4] ~= '' then
-    names[#names + 1] = KEYS[firstKey + 2 * i]
+  local entry, name = KEYS[firstKey + 2 * i - 1], KEYS[firstKey + 2 * i]
+  all[#all + 1] = entry
+  if name ~= entry then
+    all[#all + 1] = name
+    names[#names + 1] = name
     at[#at + 1] = i
   end
 end
 if #names > 0 then
-  for j, record in ipairs(redis.call('MGET', unpack(names))) do held[at[j]] = record end
+  for j, record in ipairs(redis.call('MGET', unpack(names))) do
+    held[at[j]] = record
+    if record then found = found + 1 end
+  end
 end
-local there = redis.call('EXISTS', unpack(entries))
+local plain = redis.call('EXISTS', unpack(all)) == found -- no entry is there, and no name is of another type
 
-local function resolved(id, acc, ends, payload, request)
-  return '1|r|' .. id .. '|' .. acc .. '|' .. ends .. '|' .. payload .. '|' .. request
+local function resolved(id, acc, ends, marks)
+  return '1|r|' .. id .. '|' .. acc .. '|' .. ends .. '|' .. marks
 end
 
-local replies = {}
+local replies, writes = {}, {}
 for i = 1, runs do
   local a = firstArg + width * (i - 1)
-  local slot, id, body, hash = slots[tonumber(ARGV[a + 1])], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
-  local token, since, floor = ARGV[a + 8], ARGV[a + 9], tonumber(ARGV[a + 11])
-  local holder, holderAcc, ended = ARGV[a + 13], tonumber(ARGV[a + 14]), ARGV[a + 16] == '1'
-  local begins = ARGV[a + 19]
-  local entry, name = entries[i], KEYS[firstKey + 2 * i]
-  local record = held[i]
+  local place, body, more = tonumber(ARGV[a + 1]), ARGV[a + 2], ARGV[a + 4]
+  local slot, kind = slots[floorOf(place / 256)], kinds[place % 256 + 1]
+  local entry, name = KEYS[firstKey + 2 * i - 1], KEYS[firstKey + 2 * i]
+  local keyed, id, record = name ~= entry, sub(entry, slot.id), held[i]
+  local token, floor, holder, holderAcc, holderEnds, ended, holderMarks = '', 0, '', 0, 0, false, nil
+  if more ~= '' then
+    local t, f, h, acc, ends, over, marks = match(more, '^([^|]*)|(%d+)|([^|]*)|(%d+)|(%d+)|([01])|(.*)$')
+    token, floor, holder, holderAcc, holderEnds, ended, holderMarks = t, tonumber(f), h, acc, ends, over == '1', marks
+  end
   local answer, least, mine, flags, same = nil, 0, false, '-', false
 
-  if there > 0 and redis.call('EXISTS', entry) == 1 then
-    local f = redis.call('HMGET', entry, 'v', 'acc', 'until', 'st')
-    if f[1] == '1' and f[4] == 'q' and begins == 'r' then redis.call('HSET', entry, 'st', 'r') end
-    answer = f[1] == '1' and f[2] and 'a' .. f[2] .. '|' .. (f[3] or '0') or '?'
-  elseif hash ~= '' and record then
+  local there = not plain and redis.call('EXISTS', entry) == 1
+  if there then
+    local h = ownHead(entry)
+    if h then
+      if kind.begins == 'r' and sub(h, 2, 2) == 'q' then redis.call('SETRANGE', entry, 1, 'r') end
+      answer = 'a' .. text(tonumber(sub(h, 37, 52))) .. '|' .. text(tonumber(sub(h, 53, 68)))
+    else
+      answer = '?'
+    end
+  elseif record then
     local state = sub(record, 1, 4)
     if state == '1|p|' then
       local owner, acc, ends, marks = match(record, '^1|p|([^|]+)|(%d+)|(%d+)|([wc-]+)$')
@@ -122,11 +156,11 @@ for i = 1, runs do
         answer = '?'
       else
         if tonumber(ends) > now and not (who == holder and ended) then
-          local status = redis.pcall('HGET', sub(name, 1, -46) .. 'e:' .. tag .. ':' .. who, 'st')
-          if type(status) == 'table' then
+          local h = head(sub(name, 1, -46) .. 'e:' .. tag .. ':' .. who)
+          if not h then
             answer = '?'
-          elseif status then
-            answer = (status == 'q' and 'bq' or 'bl') .. record
+          elseif h ~= '' then
+            answer = (sub(h, 2, 2) == 'q' and 'bq' or 'bl') .. record
           end
         end
         least = acc + 1
@@ -135,51 +169,43 @@ for i = 1, runs do
       local free = match(record, '^1|f|(%d+)$')
       if free then least = tonumber(free) else answer = '?' end
     end
+  elseif keyed and not plain and redis.call('EXISTS', name) == 1 then
+    answer = '?' -- MGET shows a key of another type as absent
   end
 
-  if not answer and hash ~= '' and not mine and ARGV[a + 12] ~= '1' then
-    local passed = since ~= '' and now - since
-    if not passed or passed < 0 or passed > fence or not find(ARGV[a + 10], server, 1, true) then answer = 's' end
-  end
-  if not answer and holder ~= '' and not ended and tonumber(ARGV[a + 15]) > now then
+  if not answer and keyed and not mine and not kind.skipped and kind.stale then answer = 's' end
+  if not answer and holder ~= '' and not ended and tonumber(holderEnds) > now then
     if mine and find(flags, 'c', 1, true) then
       -- A reset cut below this claim after Postgres may have been asked.
       answer = 's'
       redis.call('SET', name, '1|f|' .. text(least + 1), 'PX', keep(least, life))
-    elseif not mine and not same and least > holderAcc then
+    elseif not mine and not same and least > tonumber(holderAcc) then
       answer = 's' -- a reset, or a later run, came after Postgres was asked
     else
       answer = 'h'
       if mine then
-        redis.call('SET', name, resolved(holder, ARGV[a + 14], ARGV[a + 15], ARGV[a + 17], ARGV[a + 18]), 'PX', keep(holderAcc, life))
+        redis.call('SET', name, resolved(holder, holderAcc, holderEnds, holderMarks), 'PX', keep(tonumber(holderAcc), life))
       end
     end
-    if mine and find(flags, 'w', 1, true) then redis.call('PUBLISH', ARGV[5], hash) end
+    if mine and find(flags, 'w', 1, true) then redis.call('PUBLISH', ARGV[5], sub(name, -43)) end
   end
   if not answer then
     local group, bytes = slot.group, #body
     local acc = math.max(now, least, floor)
-    local ends = hash ~= '' and text(acc + ARGV[a + 5]) or '0'
     if acc > ceiling then
       answer = '?'
     elseif group.n >= most or group.bytes + bytes > mostBytes then
       answer = 'f'
-    elseif hash ~= '' then
-      local bound = '1|b|' .. id .. '|' .. text(acc) .. '|' .. ends .. '|' .. ARGV[a + 6] .. '|' .. ARGV[a + 7] .. '|' .. slot.tag
-      if record then
-        redis.call('SET', name, bound)
-      elseif not redis.call('SET', name, bound, 'NX') then
-        answer = '?' -- MGET shows a key of another type as absent
+    else
+      local dates = acc == now and kind[keyed] or dated(kind, keyed, acc)
+      local n, hash = #writes, keyed and sub(name, -43) or noHash
+      writes[n + 1], writes[n + 2] = entry, dates.head .. hash .. body
+      if keyed then
+        writes[n + 3] = name
+        writes[n + 4] = '1|b|' .. id .. '|' .. dates.at .. '|' .. dates.till .. '|' .. ARGV[a + 3] .. '|' .. slot.tag
+        if mine and find(flags, 'w', 1, true) then redis.call('PUBLISH', ARGV[5], hash) end
       end
-      if mine and find(flags, 'w', 1, true) then redis.call('PUBLISH', ARGV[5], hash) end
-    end
-    if not answer then
-      answer = 'n' .. text(acc) .. '|' .. ends
-      if hash ~= '' then
-        redis.call('HSET', entry, 'v', '1', 's', body, 'st', begins, 'acc', text(acc), 'b', bytes, 'until', ends, 'h', hash)
-      else
-        redis.call('HSET', entry, 'v', '1', 's', body, 'st', begins, 'acc', text(acc), 'b', bytes)
-      end
+      answer = dates.answer
       slot.ids[#slot.ids + 1] = id
       slot.members[#slot.members + 1] = 0
       slot.members[#slot.members + 1] = id
@@ -190,6 +216,7 @@ for i = 1, runs do
   replies[i] = answer
 end
 
+if #writes > 0 then redis.call('MSET', unpack(writes)) end
 for _, group in ipairs(groups) do
   local counts = {}
   for _, slot in ipairs(group.slots) do

@@ -5,12 +5,12 @@
 local replies = {}
 for i = 1, #KEYS / 2 do
   local entry, a = KEYS[2 * i - 1], 1 + 3 * (i - 1)
-  local f = redis.call('HMGET', entry, 'v', 'st', 't')
-  if not f[1] then
-    replies[i] = 'g'
-  elseif f[1] ~= '1' then
+  local h = head(entry)
+  if not h then
     replies[i] = '?'
-  elseif f[2] == 'l' and f[3] == ARGV[a + 3] then
+  elseif h == '' then
+    replies[i] = 'g'
+  elseif sub(h, 2, 24) == 'l' .. ARGV[a + 3] then
     redis.call('ZADD', KEYS[2 * i], text(now + ARGV[1]), ARGV[a + 1] .. ':' .. ARGV[a + 2])
     replies[i] = 'd'
   else

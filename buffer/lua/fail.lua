@@ -1,28 +1,38 @@
 -- fail.lua: for each entry, take it away: its run is not to come. The key is free again.
--- KEYS[5i-4] entry  KEYS[5i-3] index  KEYS[5i-2] leases  KEYS[5i-1] counts  KEYS[5i] environments
--- ARGV[1] life of a record in ms; for each entry: tag, id, token
+-- KEYS: for each environment of a partition   index, leases, counts, environments
+--       for each run   entry
+-- ARGV[1] life of a record in ms  ARGV[2] how many environments
+--   for each environment   tag
+--   for each run, 2: number of its environment, token
 -- Returns for each entry 'd' done, 'l' not that token's, 'g' gone, '?' of another version; then TIME.
--- The record of the key is formed from the entry's name and the hash in it. O(n).
+-- The record of the key is formed from the leases' name and the hash in the entry. O(n).
+local life, slotCount = tonumber(ARGV[1]), tonumber(ARGV[2])
+local firstKey, firstArg = 4 * slotCount, 2 + slotCount
 local replies = {}
-for i = 1, #KEYS / 5 do
-  local entry, a = KEYS[5 * i - 4], 1 + 3 * (i - 1)
-  local tag, id = ARGV[a + 1], ARGV[a + 2]
-  local f = redis.call('HMGET', entry, 'v', 'st', 't', 'h', 'b')
-  if not f[1] then
-    replies[i] = 'g'
-  elseif f[1] ~= '1' then
+for i = 1, #KEYS - firstKey do
+  local entry, a = KEYS[firstKey + i], firstArg + 2 * (i - 1)
+  local s = tonumber(ARGV[a + 1])
+  local tag, k = ARGV[2 + s], 4 * (s - 1)
+  local h = head(entry)
+  if not h then
     replies[i] = '?'
-  elseif f[2] ~= 'l' or f[3] ~= ARGV[a + 3] then
+  elseif h == '' then
+    replies[i] = 'g'
+  elseif sub(h, 2, 24) ~= 'l' .. ARGV[a + 2] then
     replies[i] = 'l'
   else
+    local base = sub(KEYS[k + 2], 1, -2)
+    local id = sub(entry, #base + #tag + 4)
+    local bytes = counted(#read(entry, -1), h)
     redis.call('DEL', entry)
-    redis.call('ZREM', KEYS[5 * i - 3], id)
-    redis.call('ZREM', KEYS[5 * i - 2], tag .. ':' .. id)
-    leave(KEYS[5 * i - 1], KEYS[5 * i], tag, tonumber(f[5] or 0))
-    if f[4] then
-      local name = sub(entry, 1, -(#tag + #id + 4)) .. 'k:' .. f[4]
+    redis.call('ZREM', KEYS[k + 1], id)
+    redis.call('ZREM', KEYS[k + 2], tag .. ':' .. id)
+    leave(KEYS[k + 3], KEYS[k + 4], tag, 1, bytes)
+    local hash = sub(h, 84, 126)
+    if hash ~= noHash then
+      local name = base .. 'k:' .. hash
       local who, acc = match(redis.call('GET', name) or '', '^1|b|([^|]+)|(%d+)|')
-      if who == id then redis.call('SET', name, '1|f|' .. text(acc + 1), 'PX', keep(tonumber(acc), tonumber(ARGV[1]))) end
+      if who == id then redis.call('SET', name, '1|f|' .. text(acc + 1), 'PX', keep(tonumber(acc), life)) end
     end
     replies[i] = 'd'
   end

@@ -19,12 +19,13 @@ for i = 1, #KEYS / 4 do
     local tag = known[e]
     local queue = base .. 'q:' .. tag
     local id = redis.call('LINDEX', queue, 0) or ''
+    local h = id ~= '' and head(base .. 'e:' .. tag .. ':' .. id) or ''
     local n = #reply
     reply[n + 1], reply[n + 2] = tag, known[e + 1]
     reply[n + 3] = redis.call('HGET', usage, tag) or ''
     reply[n + 4] = redis.call('LLEN', queue)
     reply[n + 5] = id
-    reply[n + 6] = id ~= '' and redis.call('HGET', base .. 'e:' .. tag .. ':' .. id, 'acc') or ''
+    reply[n + 6] = sub(h, 37, 52)
   end
   replies[i] = reply
 end

@@ -10,20 +10,17 @@ for i = #due, 1, -1 do
   local tag, id = match(due[i], '^([^:]+):(.+)$')
   if tag then
     local entry = base .. 'e:' .. tag .. ':' .. id
-    local f = redis.call('HMGET', entry, 'v', 'st', 't')
-    if not f[1] then
-      if redis.call('ZREM', base .. 'i:' .. tag, id) == 1 then leave(KEYS[2], KEYS[3], tag, 0) end
-    elseif f[1] == '1' and f[2] == 'l' then
-      redis.call('HSET', entry, 'st', 'r')
-      if f[3] then
-        redis.call('HDEL', entry, 't')
-        redis.call('HINCRBY', entry, 'x', 1)
-        lapsed = lapsed + 1
-      end
+    local h = ownHead(entry)
+    if not h then
+      redis.call('RPUSH', base .. 'dead', due[i])
+    elseif h == '' then
+      if redis.call('ZREM', base .. 'i:' .. tag, id) == 1 then leave(KEYS[2], KEYS[3], tag, 1, 0) end
+    elseif sub(h, 2, 2) == 'l' then
+      local was = sub(h, 3, 24) == noToken and 0 or 1
+      lapsed = lapsed + was
+      redis.call('SETRANGE', entry, 1, format('r%s%06d', noToken, tonumber(sub(h, 25, 30)) + was))
       redis.call('LPUSH', base .. 'q:' .. tag, id)
       returned = returned + 1
-    elseif f[1] ~= '1' then
-      redis.call('RPUSH', base .. 'dead', due[i])
     end
   end
   redis.call('ZREM', KEYS[1], due[i])

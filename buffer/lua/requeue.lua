@@ -8,20 +8,20 @@ for i = #KEYS / 4, 1, -1 do
   local entry, leases, queue, dead = KEYS[4 * i - 3], KEYS[4 * i - 2], KEYS[4 * i - 1], KEYS[4 * i]
   local a = 5 * (i - 1)
   local tag, id, delay = ARGV[a + 1], ARGV[a + 2], ARGV[a + 4]
-  local f = redis.call('HMGET', entry, 'v', 'st', 't')
-  if not f[1] then
-    replies[i] = 'g'
-  elseif f[1] ~= '1' then
+  local h = ownHead(entry)
+  if not h then
     replies[i] = '?'
-  elseif f[2] ~= 'l' or f[3] ~= ARGV[a + 3] then
+  elseif h == '' then
+    replies[i] = 'g'
+  elseif sub(h, 2, 24) ~= 'l' .. ARGV[a + 3] then
     replies[i] = 'l'
   else
-    if ARGV[a + 5] == '1' then redis.call('HINCRBY', entry, 'n', 1) end
-    redis.call('HDEL', entry, 't')
-    if delay ~= 'aside' and tonumber(delay) > 0 then
+    local held = delay ~= 'aside' and tonumber(delay) > 0
+    local attempts = tonumber(sub(h, 31, 36)) + tonumber(ARGV[a + 5])
+    redis.call('SETRANGE', entry, 1, format('%s%s%s%06d', held and 'l' or 'r', noToken, sub(h, 25, 30), attempts))
+    if held then
       redis.call('ZADD', leases, text(now + delay), tag .. ':' .. id)
     else
-      redis.call('HSET', entry, 'st', 'r')
       redis.call('ZREM', leases, tag .. ':' .. id)
       if delay == 'aside' then
         redis.call('RPUSH', dead, tag .. ':' .. id)

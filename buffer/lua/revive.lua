@@ -9,12 +9,13 @@ if #dead > 0 then redis.call('LTRIM', KEYS[1], #dead, -1) end
 for i = #dead, 1, -1 do
   local tag, id = match(dead[i], '^([^:]+):(.+)$')
   if tag then
-    local f = redis.call('HMGET', base .. 'e:' .. tag .. ':' .. id, 'v', 'st')
-    if not f[1] then
-      if redis.call('ZREM', base .. 'i:' .. tag, id) == 1 then leave(KEYS[2], KEYS[3], tag, 0) end
-    elseif f[1] ~= '1' then
+    local h = ownHead(base .. 'e:' .. tag .. ':' .. id)
+    local status = h and sub(h, 2, 2)
+    if not h then
       redis.call('RPUSH', KEYS[1], dead[i])
-    elseif f[2] == 'q' or f[2] == 'r' then
+    elseif h == '' then
+      if redis.call('ZREM', base .. 'i:' .. tag, id) == 1 then leave(KEYS[2], KEYS[3], tag, 1, 0) end
+    elseif status == 'q' or status == 'r' then
       redis.call('LPUSH', base .. 'q:' .. tag, id)
       returned = returned + 1
     end

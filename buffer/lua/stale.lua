@@ -9,10 +9,10 @@ local known = redis.call('HGETALL', KEYS[2])
 for e = 1, #known, 2 do
   local tag = known[e]
   for _, id in ipairs(redis.call('ZRANGE', base .. 'i:' .. tag, 0, ARGV[2] - 1)) do
-    local f = redis.call('HMGET', base .. 'e:' .. tag .. ':' .. id, 'acc', 'st')
-    if f[1] then
-      if tonumber(f[1]) > before then break end
-      replies[#replies + 1] = { tag, known[e + 1], id, f[1], f[2] or '' }
+    local h = head(base .. 'e:' .. tag .. ':' .. id)
+    if h and h ~= '' then
+      if tonumber(sub(h, 37, 52)) > before then break end
+      replies[#replies + 1] = { tag, known[e + 1], id, sub(h, 37, 52), sub(h, 2, 2) }
     end
   end
 end

@@ -83,13 +83,19 @@ for i = 1, #KEYS do
       else
         if tonumber(ends) > now and id ~= observed then
           -- The entry's name: this key's, whose last 45 characters are 'k:' and the hash, with what the record says.
-          local status = redis.pcall('HGET', sub(KEYS[i], 1, -46) .. 'e:' .. tag .. ':' .. id, 'st')
-          if status == 'q' then
+          -- Its second byte is the status; an entry of form 1 is a hash.
+          local entry = sub(KEYS[i], 1, -46) .. 'e:' .. tag .. ':' .. id
+          local head = redis.pcall('GETRANGE', entry, 0, 1)
+          if type(head) == 'table' then
+            local status = redis.pcall('HGET', entry, 'st')
+            head = type(status) == 'table' and '?' or status and '2' .. status or ''
+          end
+          if head == '2q' then
             answer = record .. '|q'
-          elseif type(status) == 'table' then
-            answer = '?' -- a key of another type
-          elseif status then
+          elseif sub(head, 1, 1) == '2' then
             answer = record .. '|l'
+          elseif head ~= '' then
+            answer = '?'
           end
         end
         if not answer then least = acc + 1 end -- over, observed, or its entry is gone

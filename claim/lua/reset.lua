@@ -45,8 +45,17 @@ if record then
     if published and tonumber(ends) > now then done = 'm' .. published end
     if id then
       local entry = string.sub(KEYS[1], 1, -46) .. 'e:' .. tag .. ':' .. id
-      local till = redis.call('HGET', entry, 'until')
-      if till and tonumber(till) > cut then redis.call('HSET', entry, 'until', ARGV[1]) end
+      -- Its bytes 53 to 68 are the end of the interval; an entry of form 1 is a hash.
+      local head, till = redis.pcall('GETRANGE', entry, 0, 67), nil
+      if type(head) == 'table' then
+        till = redis.call('HGET', entry, 'until')
+        if till and tonumber(till) > cut then redis.call('HSET', entry, 'until', ARGV[1]) end
+      elseif string.sub(head, 1, 1) == '2' then
+        till = string.sub(head, 53)
+        if tonumber(till) > cut then redis.call('SETRANGE', entry, 52, string.format('%016.0f', cut)) end
+      elseif head ~= '' then
+        return { '?' }
+      end
       if till and tonumber(ends) > now then done = 'd' .. id end
     end
   end
