@@ -6,19 +6,32 @@
 //
 // # An entry
 //
-// An entry is a hash; its fields are
+// An entry is a string of form 2: a head of 126 bytes, the snapshot, the patches. A
+// script changes a field in its place, and never moves the rest; what many writes
+// of a batch have in common is one command.
 //
-//	v        version of the entry's form: 1
-//	s        the snapshot as run.Snapshot.Append wrote it, without acceptance and interval; opaque here
-//	st       the status: q, l, r or m
-//	acc      when the run was accepted, in us of Redis's TIME; never changes
-//	until    when the interval of its key ends; absent without a key; only a reset changes it
-//	h        the hash of its key; absent without one
-//	b        bytes that it counts for: snapshot and patches
-//	ver      how many patches it has; absent for 0
-//	p<n>     patch n: 16 bytes that name its writing, then the patch as run.Patch.Append wrote it
-//	t        token of the lease, while one stands
-//	n, x     how often a drainer counted an attempt, and how often a lease ran out
+//	byte     field
+//	1        form: 2
+//	2        status: q, l, r or m
+//	3-24     token of the lease; blank while none stands
+//	25-30    how often a lease ran out
+//	31-36    how often a drainer counted an attempt
+//	37-52    when the run was accepted, in us of Redis's TIME; never changes
+//	53-68    when the interval of its key ends; 0 without a key; only a reset changes it
+//	69-73    how many patches it has
+//	74-83    how many bytes they take, each with its length in 4 bytes in front
+//	84-126   the hash of its key; blank without one
+//	127-     the snapshot as run.Snapshot.Append wrote it, without acceptance and interval
+//	         patch n: its length, 16 bytes that name its writing, and the patch as run.Patch.Append wrote it
+//
+// Numbers are decimal, with leading zeros. An entry counts for the bytes of its
+// snapshot and its patches.
+//
+// The builds before wrote form 1, a hash with a field for each of these. Every
+// script takes it as well: who reads an entry converts it on the way, who changes
+// it writes it as form 2 first, in the same execution. A build that knows only
+// form 1 answers for an entry of form 2 as for any that it can not read, and a
+// lease that meets one fails.
 //
 // The customer's bytes pass through unread: no script decodes a snapshot or a
 // patch, so their nesting, number forms, nulls and empty lists mean nothing here
@@ -150,8 +163,8 @@
 //   - patch: its 16 bytes tell a repetition from another writer's equal patch.
 //   - reap, set aside, revive: each moves what is there; nothing to move is done.
 //
-// No script writes a field into a hash that is not there: an entry that is gone
-// stays gone. A run id in a queue or among the leases whose entry is gone is
+// No script writes into an entry that is not there: an entry that is gone stays
+// gone. A run id in a queue or among the leases whose entry is gone is
 // taken away when it is met.
 //
 // # Bounds
