@@ -224,9 +224,9 @@ func TestBreakerStaysClosed(t *testing.T) {
 	defer tx.Rollback(context.WithoutCancel(t.Context()))
 	rival, mine := keyed("k", 1000), keyed("k", 1001)
 	it := item{snapshot: rival, options: "{}"}
-	var c columns
+	c := newColumns(false)
 	c.add(&it, rival.AcceptedAt)
-	if _, err := insertRows(t.Context(), tx, &c); err != nil {
+	if _, err := insertRows(t.Context(), tx, c); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan Settled, 1)

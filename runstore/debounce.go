@@ -124,9 +124,10 @@ func (s *Store) beDebounced(ctx context.Context, tx pgx.Tx, it item, hash run.Ha
 	delayed := *it.snapshot
 	delayed.Trigger.DelayUntil = now.Add(delayed.Trigger.Debounce.Delay).Time()
 	it.snapshot = &delayed
-	var c columns
+	c := newColumns(false)
+	defer c.release()
 	c.add(&it, at)
-	born, err := insertRows(ctx, tx, &c)
+	born, err := insertRows(ctx, tx, c)
 	if err != nil {
 		return Settled{}, err
 	}

@@ -112,9 +112,9 @@ func TestConnectionLostWhileWaiting(t *testing.T) {
 			}
 			defer tx.Rollback(context.WithoutCancel(t.Context()))
 			it := item{snapshot: rival, options: "{}"}
-			var c columns
+			c := newColumns(false)
 			c.add(&it, rival.AcceptedAt)
-			if _, err := insertRows(t.Context(), tx, &c); err != nil {
+			if _, err := insertRows(t.Context(), tx, c); err != nil {
 				t.Fatal(err)
 			}
 			done := make(chan Settled, 1)
@@ -149,9 +149,9 @@ func TestContextEndsWhileWaiting(t *testing.T) {
 	}
 	defer tx.Rollback(context.WithoutCancel(t.Context()))
 	it := item{snapshot: rival, options: "{}"}
-	var c columns
+	c := newColumns(false)
 	c.add(&it, rival.AcceptedAt)
-	if _, err := insertRows(t.Context(), tx, &c); err != nil {
+	if _, err := insertRows(t.Context(), tx, c); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -157,11 +157,12 @@ func (s *Store) materialiseRounds(ctx context.Context, conn *pgxpool.Conn, items
 // insertBuffered stores what is new in one statement, and returns the items
 // whose id or slot is taken.
 func (s *Store) insertBuffered(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Materialised) ([]item, error) {
-	c := columns{buffered: true}
+	c := newColumns(true)
+	defer c.release()
 	for i := range items {
 		c.add(&items[i], items[i].snapshot.AcceptedAt)
 	}
-	born, err := s.land(ctx, conn, items, &c)
+	born, err := s.land(ctx, conn, items, c)
 	if err != nil {
 		return items, err
 	}

@@ -35,7 +35,8 @@ func (s *Store) merge(ctx context.Context, conn *pgxpool.Conn, items []item, ans
 	})
 	var m merger
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		m = merger{landing: landing{hook: s.hook}, decided: make(map[int]Materialised, len(items)), ins: columns{buffered: true}}
+		m = merger{landing: landing{hook: s.hook}, decided: make(map[int]Materialised, len(items)), ins: newColumns(true)}
+		defer m.ins.release()
 		return m.run(ctx, tx, items)
 	})
 	if errors.Is(err, errRaceLost) {
@@ -60,7 +61,7 @@ type merger struct {
 	landing landing
 	decided map[int]Materialised
 
-	ins      columns
+	ins      *columns
 	entering []entry
 	handover struct {
 		envs, ids []string
@@ -192,11 +193,11 @@ func (m *merger) decide(it *item, holder *holderRow, p past) (changed bool, err 
 	switch {
 	case !winner.found():
 		m.insert(it, OwnClosed)
-		m.ins.outside(it.slot(), until)
+		m.ins.outside(it.slot(), it.snapshot.AcceptedAt, until)
 		return true, nil
 	case it.ended == run.Canceled:
 		m.insert(it, Cancelled)
-		m.ins.outside(nil, at)
+		m.ins.outside(nil, it.snapshot.AcceptedAt, at)
 		return false, nil
 	}
 	h, err := winner.holder(run.ID{})
@@ -243,7 +244,7 @@ func (m *merger) write(ctx context.Context, tx pgx.Tx) error {
 		}
 	}
 	if len(m.entering) > 0 {
-		born, err := insertRows(ctx, tx, &m.ins)
+		born, err := insertRows(ctx, tx, m.ins)
 		if err != nil {
 			return err
 		}

@@ -73,7 +73,7 @@ func theInsertProbes(t *testing.T, s *testStore) {
 		t.Fatal(err)
 	}
 	defer func() { _, _ = conn.Exec(t.Context(), "deallocate kept") }()
-	values := strings.Repeat("null, ", len((&columns{}).args())-1) + "null"
+	values := strings.Repeat("null, ", len(columnTypes)) + "null"
 	rows, err := conn.Query(t.Context(), "explain execute kept("+values+")", pgx.QueryExecModeSimpleProtocol)
 	if err != nil {
 		t.Fatal(err)

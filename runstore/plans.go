@@ -25,13 +25,9 @@ const (
 // some poolers there can be none.
 const mayKeep = "mollifier: named statements"
 
-// keptPlan is how a statement is executed that may keep its plan.
-func keptPlan(q querier) pgx.QueryExecMode {
-	if q.Conn().PgConn().CustomData()[mayKeep] == true {
-		return pgx.QueryExecModeCacheStatement
-	}
-	return pgx.QueryExecModeCacheDescribe
-}
+// mayKeepPlan reports whether the connection may prepare a statement that may keep
+// its plan.
+func mayKeepPlan(conn *pgx.Conn) bool { return conn.PgConn().CustomData()[mayKeep] == true }
 
 // hotPlans has a pool's connections plan as the hot pool does, coldPlans as the
 // cold one does.

@@ -120,9 +120,9 @@ func TestResetMeetsAnInsertUnderWay(t *testing.T) {
 	}
 	defer tx.Rollback(context.WithoutCancel(t.Context()))
 	it := item{snapshot: snap, options: "{}"}
-	var c columns
+	c := newColumns(false)
 	c.add(&it, snap.AcceptedAt)
-	if _, err := insertRows(t.Context(), tx, &c); err != nil {
+	if _, err := insertRows(t.Context(), tx, c); err != nil {
 		t.Fatal(err)
 	}
 	type reply struct {

@@ -10,7 +10,6 @@ import (
 )
 
 var (
-	insertSQL   = statement("insert")
 	standingSQL = statement("standing")
 )
 
@@ -227,11 +226,12 @@ func (s *Store) settleRounds(ctx context.Context, conn *pgxpool.Conn, items []it
 
 // insert stores what is new, and returns the items whose id or slot is taken.
 func (s *Store) insert(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Settled) ([]item, error) {
-	var c columns
+	c := newColumns(false)
+	defer c.release()
 	for i := range items {
 		c.add(&items[i], items[i].snapshot.AcceptedAt)
 	}
-	born, err := s.land(ctx, conn, items, &c)
+	born, err := s.land(ctx, conn, items, c)
 	if err != nil {
 		return items, err
 	}
@@ -248,40 +248,10 @@ func (s *Store) insert(ctx context.Context, conn *pgxpool.Conn, items []item, an
 	return rest, nil
 }
 
-// birth is a row that was inserted.
-type birth struct {
-	at, until run.Instant
-	status    run.Status
-}
-
-func (b birth) holder(s *run.Snapshot) Holder {
-	return Holder{
-		ID: s.ID, Canonical: s.ID, AcceptedAt: b.at, Until: b.until, Status: b.status,
-		PayloadHash: s.PayloadHash, RequestHash: s.RequestHash,
-	}
-}
-
 // querier is a connection or a transaction.
 type querier interface {
 	Conn() *pgx.Conn
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}
-
-func insertRows(ctx context.Context, q querier, c *columns) (map[string]birth, error) {
-	rows, err := q.Query(ctx, insertSQL, append([]any{keptPlan(q)}, c.args()...)...)
-	if err != nil {
-		return nil, err
-	}
-	born := make(map[string]birth, len(c.id))
-	var (
-		id string
-		b  birth
-	)
-	_, err = pgx.ForEachRow(rows, []any{&id, &b.at, &b.until, &b.status}, func() error {
-		born[id] = b
-		return nil
-	})
-	return born, err
 }
 
 // whatStands reads what stands in the way of each item, without a lock.

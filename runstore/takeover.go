@@ -76,11 +76,12 @@ func (s *Store) takeOverLocked(ctx context.Context, tx pgx.Tx, items []item) (ma
 	}
 	var (
 		decided   = make(map[int]Settled, len(items))
-		ins       columns
+		ins       = newColumns(false)
 		entering  []item
 		envs, ids []string
 		hashes    [][]byte
 	)
+	defer ins.release()
 	for i := range items {
 		it := &items[i]
 		l, ok := locked[slotName{it.snapshot.Trigger.Environment, it.snapshot.Hash}]
@@ -110,7 +111,7 @@ func (s *Store) takeOverLocked(ctx context.Context, tx pgx.Tx, items []item) (ma
 	if _, err := tx.Exec(ctx, handoverSQL, envs, ids, hashes); err != nil {
 		return nil, err
 	}
-	born, err := insertRows(ctx, tx, &ins)
+	born, err := insertRows(ctx, tx, ins)
 	if err != nil {
 		return nil, err
 	}

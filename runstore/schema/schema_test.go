@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/e0ff5a15/mollifier/internal/devstack/stacktest"
 	"github.com/e0ff5a15/mollifier/runstore/schema"
@@ -71,4 +72,32 @@ func TestMigrateStopsWithItsContext(t *testing.T) {
 	if err := schema.Migrate(ctx, stacktest.Postgres(t)); !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v, want context.Canceled", err)
 	}
+}
+
+// No row gets a status that there is not, whether it is born with it or moved to it.
+func TestUnknownStatusesAreRefused(t *testing.T) {
+	t.Parallel()
+	url := stacktest.Postgres(t)
+	if err := schema.Migrate(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	insert := `insert into runs (id, env_id, org_id, task, accepted_at, payload_hash, status)
+		values ('run_1', 'env', 'org', 'task', 1, '\x00000000000000000000000000000000', $1)`
+	refused := func(sql string, args ...any) {
+		t.Helper()
+		_, err := conn.Exec(t.Context(), sql, args...)
+		if e, ok := errors.AsType[*pgconn.PgError](err); !ok || e.Code != "23514" {
+			t.Errorf("%v, want a check violation", err)
+		}
+	}
+	refused(insert, "LOST")
+	if _, err := conn.Exec(t.Context(), insert, "QUEUED"); err != nil {
+		t.Fatal(err)
+	}
+	refused("update runs set status = 'LOST'")
 }
