@@ -54,7 +54,7 @@ demo: deps build ## run a storm of triggers and check that each key gave one run
 test: deps lint ## lint, then all tests, under the race detector where there is a C compiler
 	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack
 	@race=-race; if ! $(CAN_RACE); then race=; echo "no C compiler with headers: the race detector is left out"; fi; \
-	set -x; bin/teststack $(GO) test $$race -timeout 20m $(PKG)$(if $(filter ./...,$(PKG)), && bin/teststack $(GO) -C bench/peers test -mod=mod $$race -timeout 20m ./...)
+	set -x; bin/teststack $(GO) test $$race -timeout 20m $(PKG)$(if $(filter ./...,$(PKG)), && bin/teststack $(GO) -C bench/peers test -mod=mod $$race -timeout 20m ./... && bin/teststack $(GO) -C examples test -mod=mod $$race -timeout 20m ./...)
 
 .PHONY: test-sdk
 test-sdk: deps build ## drive a node with the SDK of trigger.dev from npm (FILES=suite/x.test.mjs for one file)
@@ -117,6 +117,7 @@ model-full: ## the same, with the configurations that take long
 lint: ## go vet, staticcheck, gofumpt
 	$(GO) vet ./...
 	$(GO) -C bench/peers vet -mod=mod ./...
+	$(GO) -C examples vet -mod=mod ./...
 	$(GO) tool staticcheck ./...
 	@unformatted=$$($(GO) tool gofumpt -l .); \
 	if [ -n "$$unformatted" ]; then echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; fi
@@ -129,6 +130,7 @@ fmt: ## format all Go files
 verify: ## check that go.mod and generated files are up to date
 	$(GO) mod tidy -diff
 	$(GO) -C bench/peers mod tidy -diff
+	$(GO) -C examples mod tidy -diff
 	$(GO) mod verify
 	@state() { git diff HEAD | git hash-object --stdin; git status --porcelain; }; \
 	before=$$(state); $(GO) generate ./... || exit 1; \

@@ -17,6 +17,7 @@ const module = "github.com/e0ff5a15/mollifier"
 // folder takes the floor of the longest entry that it lies under.
 var floors = map[string]int{
 	"cmd/node":          7,
+	"examples":          7, // a module of its own
 	"httpapi":           6,
 	"mollifiertest":     6,
 	"bench":             6,
@@ -98,7 +99,7 @@ func TestOneOwnerForEachLibrary(t *testing.T) {
 	owners := map[string][]string{
 		"github.com/asynkron/protoactor-go": {"actors"},
 		"github.com/redis/go-redis":         {"redisdb", "internal/devstack", "bench", "test/chaos"},
-		"github.com/jackc/pgx":              {"runstore", "runstore/schema", "tenant", "override", "follow", "internal/devstack", "cmd/node", "bench", "test/chaos", "mollifiertest"},
+		"github.com/jackc/pgx":              {"runstore", "runstore/schema", "tenant", "override", "follow", "internal/devstack", "cmd/node", "bench", "test/chaos", "mollifiertest", "examples"},
 		"github.com/danielgtaylor/huma":     {"httpapi"},
 		"github.com/minio/minio-go":         {"packet"},
 		"github.com/rs/cors":                {"httpapi"},
