@@ -162,7 +162,20 @@ func (e *Engine) TriggerItems(ctx context.Context, items []run.Trigger) ([]Batch
 			return nil, &run.InvalidError{Field: "items", Rule: "must be items of one batch"}
 		}
 	}
+	ctx, span := e.telemetry.Trigger(ctx, first.TraceParent, first.TraceState, len(items))
+	for i := range items {
+		t := &items[i]
+		t.TraceParent, t.TraceState = span.Carry(t.TraceParent, t.TraceState)
+	}
 	results := e.triggerTogether(ctx, items)
+	failed := 0
+	for i := range results {
+		e.telemetry.Answered(results[i].Result, results[i].Err)
+		if results[i].Err != nil {
+			failed++
+		}
+	}
+	span.EndAll(failed)
 	placing := make([]runstore.Place, 0, len(items))
 	at := make([]int, 0, len(items))
 	for i := range results {

@@ -10,6 +10,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -104,6 +107,10 @@ type Config struct {
 
 	// Logger receives the engine's log. Nil discards it.
 	Logger *slog.Logger
+	// MeterProvider and TracerProvider of OpenTelemetry get the engine's metrics
+	// (docs/metrics.md) and traces. Nil is none, and costs nothing.
+	MeterProvider  metric.MeterProvider
+	TracerProvider trace.TracerProvider
 }
 
 // GateConfig says when an environment trips the gate: when more than Threshold

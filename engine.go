@@ -21,6 +21,7 @@ import (
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 	"github.com/e0ff5a15/mollifier/runstore/schema"
+	"github.com/e0ff5a15/mollifier/telemetry"
 	"github.com/e0ff5a15/mollifier/watch"
 )
 
@@ -43,7 +44,8 @@ type Engine struct {
 	announced atomic.Bool // on the board
 	overrides *override.Store
 	pauses    pauses
-	fsync     atomic.Bool // Redis syncs before it answers
+	telemetry *telemetry.Telemetry // nil for none
+	fsync     atomic.Bool          // Redis syncs before it answers
 
 	stopLoops context.CancelFunc
 	loops     sync.WaitGroup
@@ -90,7 +92,16 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 // run.ErrOverloaded, run.ErrClosed (nothing was stored), run.ErrClaimTimeout,
 // run.ErrUnavailable (a retry with the same key is safe), or the cause of ctx,
 // whose end stops the wait but not the trigger: it may still take effect.
-func (e *Engine) Trigger(ctx context.Context, t run.Trigger) (run.Result, error) {
+func (e *Engine) Trigger(ctx context.Context, t run.Trigger) (result run.Result, err error) {
+	if e.telemetry != nil {
+		var span telemetry.Span
+		ctx, span = e.telemetry.Trigger(ctx, t.TraceParent, t.TraceState, 1)
+		t.TraceParent, t.TraceState = span.Carry(t.TraceParent, t.TraceState)
+		defer func() {
+			e.telemetry.Answered(result, err)
+			span.End(result, err)
+		}()
+	}
 	if err := t.Validate(); err != nil {
 		return run.Result{}, err
 	}
@@ -199,6 +210,7 @@ func (e *Engine) Close(ctx context.Context) (err error) {
 		if e.announced.Load() {
 			_ = e.board.Leave(ctx) // or the others see it fall silent
 		}
+		err = errors.Join(err, e.telemetry.Close())
 		e.closeStores()
 	})
 	return err

@@ -21,6 +21,7 @@ import (
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 	"github.com/e0ff5a15/mollifier/shard"
+	"github.com/e0ff5a15/mollifier/telemetry"
 )
 
 // breakerFailures in a row open the breaker of a store.
@@ -41,9 +42,14 @@ func (e *Engine) open(ctx context.Context) error {
 		Partitions: e.cfg.Partitions, Buffers: e.enrolment.claims,
 	})
 	var err error
-	if e.drain, err = drain.New(drain.Config{
-		Partitions: e.cfg.Partitions, Paused: e.pauses.paused, Logger: e.cfg.Logger,
-	}, e.buffer, e.runs); err != nil {
+	if e.telemetry, err = telemetry.New(e.cfg.MeterProvider, e.cfg.TracerProvider); err != nil {
+		return fmt.Errorf("mollifier: Config.MeterProvider: %w", err)
+	}
+	drains := drain.Config{Partitions: e.cfg.Partitions, Paused: e.pauses.paused, Logger: e.cfg.Logger}
+	if e.telemetry != nil {
+		drains.Observer = e.telemetry
+	}
+	if e.drain, err = drain.New(drains, e.buffer, e.runs); err != nil {
 		return fmt.Errorf("mollifier: %w", err)
 	}
 	if err = e.openOverrides(ctx); err != nil {
@@ -54,7 +60,7 @@ func (e *Engine) open(ctx context.Context) error {
 		oldest: func() time.Duration { return e.drain.Levels().Total.Oldest },
 		envs:   map[string]*level{}, news: make(chan struct{}, 1),
 	}
-	e.shards, err = actors.Start(actors.Config{
+	acts := actors.Config{
 		Partitions: e.cfg.Partitions, Shards: e.cfg.Shards,
 		ClaimTTL: e.cfg.ClaimTTL, WaitBudget: e.cfg.WaitBudget,
 		RedisDeadline: e.cfg.RedisDeadline, SettleDeadline: e.cfg.PostgresDeadline,
@@ -62,8 +68,18 @@ func (e *Engine) open(ctx context.Context) error {
 		MaxCallers:  e.cfg.MaxCallers, MaxBytes: e.cfg.MaxBytes, Logger: e.cfg.Logger,
 		Diverts:    func(organisation string) bool { return !e.cfg.NoDivert && e.mollifies(organisation) },
 		Durability: e.durability, Admit: e.quotas.admit, Accepted: e.drain.Notify,
-	}, actors.Stores{Claims: e.claims, Runs: e.runs, Buffer: e.buffer, Gate: e.gate, Clock: e.redis})
-	return err
+	}
+	if e.telemetry != nil {
+		acts.Observer = e.telemetry
+	}
+	stores := actors.Stores{Claims: e.claims, Runs: e.runs, Buffer: e.buffer, Gate: e.gate, Clock: e.redis}
+	if e.shards, err = actors.Start(acts, stores); err != nil {
+		return err
+	}
+	if err = e.telemetry.Read(readings{e}); err != nil {
+		return fmt.Errorf("mollifier: Config.MeterProvider: %w", err)
+	}
+	return nil
 }
 
 // make builds what stands on Redis; it does not touch the network.

@@ -8,6 +8,7 @@ import (
 	"github.com/e0ff5a15/mollifier/drain"
 	"github.com/e0ff5a15/mollifier/fleet"
 	"github.com/e0ff5a15/mollifier/gate"
+	"github.com/e0ff5a15/mollifier/telemetry"
 )
 
 // Stats counts what an engine has done since it started.
@@ -65,3 +66,24 @@ func (e *Engine) Announce(ctx context.Context, word string) ([]fleet.Word, error
 
 // Pressure names what Postgres does that mollifies all environments now, or "".
 func (e *Engine) Pressure() string { return e.gate.Pressure() }
+
+// readings is what telemetry reads of an engine.
+type readings struct{ engine *Engine }
+
+var _ telemetry.Source = readings{}
+
+func (r readings) Shards() actors.Stats { return r.engine.Stats() }
+func (r readings) Gate() gate.Stats     { return r.engine.GateStats() }
+func (r readings) Pressure() string     { return r.engine.Pressure() }
+func (r readings) Levels() drain.Levels { return r.engine.Levels() }
+
+func (r readings) Drain() (s drain.Stats, perSecond float64, paused bool) {
+	s, perSecond = r.engine.DrainStats()
+	return s, perSecond, r.engine.drain.Paused()
+}
+
+func (r readings) Breakers() (redis, postgres string) {
+	return string(r.engine.redis.Breaker()), string(r.engine.runs.Breaker())
+}
+
+func (r readings) Enrolled(organisation string) bool { return r.engine.cfg.Enrolled(organisation) }

@@ -51,6 +51,7 @@ type cell struct {
 	turns    *turns
 	table    *shard.Table[*call]
 	timed    atomic.Bool // the table wants ticks
+	flights  atomic.Uint64
 	draining chan<- struct{}
 	refusing error // after failAll: whoever still arrives is refused
 }
@@ -169,6 +170,7 @@ func (a shardActor) carryOut() {
 		answers[i] = shard.Answer[*call]{}
 	}
 	a.timed.Store(a.table.Timed())
+	a.flights.Store(a.table.Begun())
 	if a.draining != nil && a.table.Flights() == 0 {
 		close(a.draining)
 		a.draining = nil

@@ -38,6 +38,8 @@ type Config struct {
 	Admit func(environment string, bytes int) error
 	// Accepted is told that runs have come into the buffer. It returns at once.
 	Accepted func()
+	// Observer is told what is done. Nil: nobody is.
+	Observer Observer
 }
 
 // Stores are where the writers write.
@@ -115,6 +117,14 @@ func Start(cfg Config, stores Stores) (*Shards, error) {
 	s.accepts = newWriter("accepts", limits{acceptItems, acceptBytes, acceptSlots},
 		func(p *posted) int { return p.request.Snapshot.Trigger.Size() }, s.flushAccepts)
 
+	var waited func(time.Duration)
+	if o := cfg.Observer; o != nil {
+		for _, w := range s.writers() {
+			w.told = o.Batch
+		}
+		waited = o.Waited
+	}
+
 	// Proto.Actor's own log speaks of its insides; a shard's troubles are logged where they happen.
 	s.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(slog.DiscardHandler)
@@ -124,7 +134,7 @@ func Start(cfg Config, stores Stores) (*Shards, error) {
 			ClaimTTL: cfg.ClaimTTL, WaitBudget: cfg.WaitBudget, Poll: pollEvery,
 			NewToken: newToken,
 			NewID:    func(partition int) run.ID { return run.MintID(time.Now(), partition) },
-			Gate:     view{&s.stores, cfg.Diverts}, Durability: cfg.Durability,
+			Gate:     view{&s.stores, cfg.Diverts}, Durability: cfg.Durability, Waited: waited,
 		}, s.opened.close)}
 		// The supervisor restarts without a limit: the default one would stop
 		// a shard, and strand its keys, after ten panics.
@@ -177,7 +187,13 @@ func (s *Shards) broadcast(message any) {
 }
 
 // Stats returns the counters.
-func (s *Shards) Stats() Stats { return s.count.stats() }
+func (s *Shards) Stats() Stats {
+	stats := s.count.stats()
+	for _, c := range s.cells {
+		stats.Flights += c.flights.Load()
+	}
+	return stats
+}
 
 // tickLoop lets time pass for the shards that wait for it.
 func (s *Shards) tickLoop() {

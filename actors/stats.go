@@ -7,6 +7,7 @@ import "sync/atomic"
 type Stats struct {
 	Triggers    uint64 // admitted
 	Refused     uint64 // over MaxCallers or MaxBytes
+	Flights     uint64 // begun
 	Claims      uint64 // claim requests posted
 	Publishes   uint64
 	Releases    uint64

@@ -5,6 +5,7 @@ import (
 	"runtime/pprof"
 	"runtime/trace"
 	"sync"
+	"time"
 )
 
 // limits bound the batches of a writer.
@@ -27,6 +28,7 @@ type writer[T any] struct {
 	label context.Context // the name as a label
 	size  func(*T) int
 	flush func([]T)
+	told  func(writer string, items int, took time.Duration) // nil: nobody
 
 	mu      sync.Mutex
 	queue   []T
@@ -63,11 +65,21 @@ func (w *writer[T]) slot() {
 			return
 		}
 		region := trace.StartRegion(w.label, w.name)
-		w.flush(batch)
+		w.flushTold(batch)
 		region.End()
 		clear(batch) // what it held must not live as long as its memory
 		w.done()
 	}
+}
+
+func (w *writer[T]) flushTold(batch []T) {
+	if w.told == nil {
+		w.flush(batch)
+		return
+	}
+	began, items := time.Now(), len(batch) // flush may use the batch's memory
+	w.flush(batch)
+	w.told(w.name, items, time.Since(began))
 }
 
 // next waits for the next batch, in the memory of the one before; empty at the end.

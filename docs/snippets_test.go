@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 
 	mollifier "github.com/e0ff5a15/mollifier"
 	"github.com/e0ff5a15/mollifier/client"
@@ -20,7 +22,7 @@ import (
 
 // The Go code that the pages show, so that it compiles. It is not run here; the
 // tests of the engine are about what it does.
-var _ = []any{open, trigger, triggerMany, branch, others, works, lands, tested, closes, overHTTP}
+var _ = []any{open, trigger, triggerMany, branch, others, works, lands, tested, closes, observed, overHTTP}
 
 func open(ctx context.Context) error {
 	engine, err := mollifier.New(ctx, mollifier.Config{
@@ -31,6 +33,19 @@ func open(ctx context.Context) error {
 	})
 	if err != nil {
 		return err // names the field of Config, or the store and what is wrong with it
+	}
+	return engine.Close(ctx)
+}
+
+func observed(ctx context.Context, meters metric.MeterProvider, tracers trace.TracerProvider) error {
+	engine, err := mollifier.New(ctx, mollifier.Config{
+		Redis:          os.Getenv("REDIS_URL"),
+		Postgres:       os.Getenv("DATABASE_URL"),
+		MeterProvider:  meters,  // metric.MeterProvider of OpenTelemetry; nil for no metrics
+		TracerProvider: tracers, // trace.TracerProvider; nil for no traces
+	})
+	if err != nil {
+		return err
 	}
 	return engine.Close(ctx)
 }

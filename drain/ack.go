@@ -112,6 +112,9 @@ func (d *Drainer) marked(p *acking) {
 	}
 	d.count.aliased.Add(1)
 	d.recent.note(OddAlias, &p.entry, p.row.Canonical)
+	if p.row.AcceptedAt > p.entry.snapshot.AcceptedAt {
+		d.count.overtaken.Add(1)
+	}
 	if d.words.left() {
 		d.log.Warn("a buffered run became an alias: its key had another run",
 			slog.String("run", p.entry.ID.String()), slog.String("canonical", p.row.Canonical.String()),

@@ -87,6 +87,7 @@ func (d *Drainer) lease(until context.Context, t turn) ([]entry, error) {
 	}
 	calls.Wait()
 	var entries []entry
+	leased := time.Now()
 	for _, leases := range found {
 		for _, l := range leases {
 			if l.Err != nil {
@@ -96,6 +97,7 @@ func (d *Drainer) lease(until context.Context, t turn) ([]entry, error) {
 			entries = append(entries, entry{
 				Holding: buffer.Holding{Ref: l.Ref, Token: l.Token}, organisation: t.organisation,
 				snapshot: l.Entry.Snapshot, patches: l.Entry.Patches, ver: l.Entry.Ver, attempts: l.Entry.Attempts,
+				dwell: dwell(l.Entry.Snapshot.AcceptedAt, l.Entry.Now), leased: leased,
 			})
 		}
 	}
@@ -185,6 +187,7 @@ func (d *Drainer) transact(environment string, entries []entry) (served bool) {
 			failed, outage = append(failed, entries[i]), r.Err
 		}
 	}
+	d.tell(began, len(entries), written)
 	switch {
 	case len(failed) == 0:
 		d.count.batches.Add(1)

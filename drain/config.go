@@ -70,6 +70,8 @@ type Config struct {
 
 	// Logger is for trouble; nil discards.
 	Logger *slog.Logger
+	// Observer is told what the drain does. Nil: nobody is.
+	Observer Observer
 }
 
 const maxBatch = 500

@@ -190,6 +190,7 @@ type Stats struct {
 	Leased       int64 // entries
 	Materialised int64 // entries whose row was written or found
 	Aliased      int64 // of these, the ones whose key another run had
+	Overtaken    int64 // of these, the ones whose key's run was accepted after them
 	Dirty        int64 // entries that changed while they were materialised
 	Batches      int64 // transactions that Postgres answered
 	Refused      int64 // attempts that Postgres refused
@@ -207,7 +208,7 @@ type Stats struct {
 }
 
 type counters struct {
-	leased, materialised, aliased, dirty, batches, refused, failed, unreadable,
+	leased, materialised, aliased, overtaken, dirty, batches, refused, failed, unreadable,
 	givenBack, reaped, leasesLost, leasesRepeated, pauses, redisErrors, stale, revived, panics atomic.Int64
 }
 
@@ -215,7 +216,7 @@ type counters struct {
 func (d *Drainer) Stats() Stats {
 	c := &d.count
 	return Stats{
-		Leased: c.leased.Load(), Materialised: c.materialised.Load(), Aliased: c.aliased.Load(), Dirty: c.dirty.Load(),
+		Leased: c.leased.Load(), Materialised: c.materialised.Load(), Aliased: c.aliased.Load(), Overtaken: c.overtaken.Load(), Dirty: c.dirty.Load(),
 		Batches: c.batches.Load(), Refused: c.refused.Load(), Failed: c.failed.Load(), Unreadable: c.unreadable.Load(),
 		GivenBack: c.givenBack.Load(), Reaped: c.reaped.Load(), LeasesLost: c.leasesLost.Load(), Repeated: c.leasesRepeated.Load(), Pauses: c.pauses.Load(),
 		RedisErrors: c.redisErrors.Load(), Stale: c.stale.Load(), Revived: c.revived.Load(), Panics: c.panics.Load(),

@@ -61,6 +61,8 @@ type entry struct {
 	patches      []run.Patch
 	ver          int64 // of the patches
 	attempts     int   // that were spent before
+	dwell        time.Duration
+	leased       time.Time
 }
 
 func (e *entry) materialisation() runstore.Materialisation {

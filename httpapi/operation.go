@@ -16,6 +16,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/e0ff5a15/mollifier/telemetry"
 	"github.com/e0ff5a15/mollifier/tenant"
 	"github.com/e0ff5a15/mollifier/token"
 )
@@ -96,6 +97,9 @@ type router struct {
 	end     context.CancelFunc
 	limits  limits
 	outer   http.Handler // find, or what lets only some requests to it
+
+	telemetry *telemetry.HTTP
+	triggered func(status int, took time.Duration)
 }
 
 // route registers all operations, and a 404 for every other path. A known path
@@ -163,7 +167,17 @@ func (s *router) notFound(w http.ResponseWriter, r *http.Request) {
 
 // serve takes one request through its checks, its operation, and its answer.
 func (s *router) serve(w http.ResponseWriter, r *http.Request, op *operation) {
-	id := strings.ToLower(rand.Text())
+	id, began, status := strings.ToLower(rand.Text()), time.Now(), 0
+	ctx, told := s.telemetry.Begin(r, op.path)
+	if ctx != r.Context() {
+		r = r.WithContext(ctx)
+	}
+	defer func() {
+		told.End(status)
+		if s.triggered != nil && op.id == triggerID {
+			s.triggered(status, time.Since(began))
+		}
+	}()
 	if op.wait > 0 {
 		// The limits of the server are for those who answer at once. What can not be
 		// set stays as it is: the answer may then be cut off.
@@ -178,6 +192,7 @@ func (s *router) serve(w http.ResponseWriter, r *http.Request, op *operation) {
 		drainBody(r)
 		re = p.reply(id)
 	}
+	status = re.status
 	header := w.Header()
 	for name, values := range re.header {
 		header[name] = values
@@ -215,6 +230,7 @@ func (s *router) perform(w http.ResponseWriter, r *http.Request, op *operation, 
 		if err = c.authenticate(s.tenants); err != nil {
 			return reply{}, err
 		}
+		defer labelled(c.env.Type)()
 		if err = s.limits.take(w.Header(), c.env.ID); err != nil {
 			return reply{}, err
 		}

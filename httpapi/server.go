@@ -11,6 +11,7 @@ import (
 	"github.com/e0ff5a15/mollifier/fallback"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
+	"github.com/e0ff5a15/mollifier/telemetry"
 	"github.com/e0ff5a15/mollifier/watch"
 )
 
@@ -86,6 +87,11 @@ type Config struct {
 	Origins []string
 	// Logger receives what goes wrong inside. Nil discards it.
 	Logger *slog.Logger
+	// Telemetry measures and traces requests. Nil does not.
+	Telemetry *telemetry.HTTP
+	// Triggered is told of each answered trigger: its status, and how long it took.
+	// It must be quick and safe for concurrent use. Nil: nobody is told.
+	Triggered func(status int, took time.Duration)
 	// Timeout bounds the work on one request, and must be below the server's
 	// WriteTimeout, or the caller gets no answer at all. Default 20 s.
 	Timeout time.Duration
@@ -118,7 +124,7 @@ func New(cfg Config) http.Handler {
 	}
 	a := &api{cfg}
 	s := newRouter(cfg.Logger, cfg.Timeout, cfg.MaxBytes)
-	s.tenants = cfg.Tenants
+	s.tenants, s.telemetry, s.triggered = cfg.Tenants, cfg.Telemetry, cfg.Triggered
 	s.limits = limits{RateLimit: cfg.RateLimit, now: cfg.Now}
 	s.route(a.operations())
 	s.outer = crossOrigin(cfg.Origins, s.outer)

@@ -124,10 +124,13 @@ var queuedNotice = notice{
 	Docs:    "https://github.com/e0ff5a15/mollifier/blob/main/docs/concepts.md#mollify",
 }
 
+// triggerID names the operation that triggers one task.
+const triggerID = "trigger"
+
 func (a *api) triggerOperations() []operation {
 	return []operation{{
 		method: http.MethodPost, path: "/api/v1/tasks/{taskId}/trigger", write: true, do: a.trigger,
-		id: "trigger", summary: "Trigger a task", scope: "trigger:tasks",
+		id: triggerID, summary: "Trigger a task", scope: "trigger:tasks",
 		request: reflect.TypeFor[triggerBody](), answer: reflect.TypeFor[triggerAnswer](),
 		requestHeader: []string{headerKey, headerKeyTTL, headerInFlight, headerRequestKey, headerTraceParent, headerTraceState},
 		answerHeader:  []string{headerReplayed, headerToken, headerClaims},

@@ -46,6 +46,7 @@ type flight[T comparable] struct {
 	stray       bool        // a claim under this token may land at any time: that it is ours proves nothing of before
 	renewAt     time.Time   // while claimed
 	woken       bool        // a wake-up came while the claim was under way
+	waitsSince  time.Time   // for a foreign claim, however often it is looked at; zero if it does not
 	wakeAt      time.Time   // waiting: look again; publishing and idle: the claim has run out
 	observed    run.ID      // claiming: who was seen not to hold it any more
 	floor       run.Instant // claiming: a settle with an earlier acceptance was stale
@@ -89,6 +90,7 @@ func (t *Table[T]) current(ref Ref, want state) *flight[T] {
 
 // begin posts the first request of a flight.
 func (t *Table[T]) begin(f *flight[T]) {
+	t.begun++
 	f.maybe = f.maybe || f.claimed // until the claim store has said otherwise
 	f.reenters = f.maybe
 	f.observed, f.floor, f.provisional, f.claimed, f.accepted = run.ID{}, 0, false, false, 0

@@ -11,6 +11,9 @@ func (t *Table[T]) Claimed(now time.Time, ref Ref, r ClaimReply) {
 	if f == nil {
 		return
 	}
+	if r.Err != nil || r.State != Pending {
+		t.waited(now, f)
+	}
 	switch {
 	case r.Err != nil:
 		// Fail open: Postgres's slot is the arbiter, and the answer says so.
@@ -330,7 +333,18 @@ func (t *Table[T]) wait(now time.Time, f *flight[T], left time.Duration) {
 	}
 	f.state = waiting
 	f.wakeAt = now.Add(min(left, t.cfg.Poll))
+	if f.waitsSince.IsZero() {
+		f.waitsSince = now
+	}
 	t.timed[f.Flight] = f
+}
+
+// waited ends the wait for a foreign claim, if there was one.
+func (t *Table[T]) waited(now time.Time, f *flight[T]) {
+	if !f.waitsSince.IsZero() && t.cfg.Waited != nil {
+		t.cfg.Waited(now.Sub(f.waitsSince))
+	}
+	f.waitsSince = time.Time{}
 }
 
 // Published takes the reply to a Publish.

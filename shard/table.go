@@ -16,6 +16,7 @@ type Config struct {
 	NewID      func(partition int) run.ID
 	Gate       Gate
 	Durability func() run.Durability // of a run that rests in the buffer
+	Waited     func(time.Duration)   // told of each wait for a foreign claim; may be nil
 }
 
 // Gate says which triggers are mollified. Its methods answer from memory.
@@ -52,6 +53,7 @@ type Table[T comparable] struct {
 	cfg     Config
 	closed  func(T)
 	last    uint64
+	begun   uint64
 	flights map[uint64]*flight[T]
 	keys    map[run.Hash]*flight[T]
 	timed   map[uint64]*flight[T] // waiting, idle, or holding a claim: what Tick looks at
@@ -95,6 +97,9 @@ func (t *Table[T]) Flights() int {
 	return n
 }
 
+// Begun is how many flights have begun: each passage of a key is one.
+func (t *Table[T]) Begun() uint64 { return t.begun }
+
 // Timed reports whether any flight waits for time to pass, so that
 // [Table.Tick] has to be called.
 func (t *Table[T]) Timed() bool { return len(t.timed) > 0 }
@@ -103,6 +108,7 @@ func (t *Table[T]) Timed() bool { return len(t.timed) > 0 }
 func (t *Table[T]) Arrive(c Caller[T]) {
 	if c.Snapshot.Key.IsZero() {
 		f := t.newFlight(c)
+		t.begun++
 		if c.Claims && t.cfg.Gate.Decide(c.Snapshot) {
 			t.accept(f)
 		} else {
@@ -185,6 +191,7 @@ func (t *Table[T]) Tick(now time.Time) {
 		case f.state == waiting:
 			t.expire(now, f)
 			if f.waits() == 0 {
+				t.waited(now, f)
 				t.forget(f)
 			} else if !now.Before(f.wakeAt) {
 				t.claim(f)

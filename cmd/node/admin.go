@@ -31,6 +31,7 @@ func (n *node) adminHandler() http.Handler {
 	for _, path := range []string{"GET /{$}", "GET /live/", "GET " + live.DataPath} {
 		mux.Handle(path, page)
 	}
+	mux.Handle("GET "+metricsPath, n.observed.page)
 	// The command line may hold store passwords and the secret key.
 	mux.Handle("/debug/pprof/cmdline", http.NotFoundHandler())
 	return mux

@@ -9,7 +9,8 @@ import (
 )
 
 // Everything that a caller sends or is given to keep to himself, sent everywhere,
-// with a node that logs all it can: none of it is in the log.
+// with a node that logs and traces all it can: none of it is in the log, in a span or
+// in a metric.
 func TestNothingOfACallerIsLogged(t *testing.T) {
 	t.Parallel()
 	stores, postgres := sharedStores(t)
@@ -19,7 +20,9 @@ func TestNothingOfACallerIsLogged(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &env); code != 0 || err != nil {
 		t.Fatalf("%d %s", code, stderr)
 	}
-	node := startNode(t, data, append(stores, "-log-level", "debug", "-cors-origins", "*", "-rate-limit", "1000")...)
+	spans, collector := collector(t)
+	node := startNode(t, data, append(stores, "-log-level", "debug", "-cors-origins", "*", "-rate-limit", "1000",
+		"-otlp", collector, "-otlp-sample", "1")...)
 	i, c := info(t, data), client(t)
 
 	const canary = "CANARYcanary"
@@ -58,8 +61,15 @@ func TestNothingOfACallerIsLogged(t *testing.T) {
 			}
 		}
 	}
+	_, metrics := call(t, c, http.MethodGet, i.Admin+metricsPath, "", "")
 	node.stop(t)
+	if !strings.Contains(metrics, `http_route="/api/v1/tasks/{taskId}/trigger"`) || !strings.Contains(spans(), "mollifier.trigger") {
+		t.Errorf("nothing was measured, or nothing was traced:\n%s", metrics)
+	}
 	for _, secret := range []string{canary, strings.ToLower(canary), env.Key, once, reader, signature} {
+		if strings.Contains(metrics, secret) || strings.Contains(spans(), secret) {
+			t.Errorf("a metric or a span holds %q", secret)
+		}
 		if log := node.stderr.String(); strings.Contains(log, secret) {
 			i := strings.Index(log, secret)
 			t.Errorf("the log holds what a caller sent: ...%s", log[max(0, i-300):min(len(log), i+100)])

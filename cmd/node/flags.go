@@ -58,6 +58,7 @@ type settings struct {
 	publicURL           string
 	rateLimit           httpapi.RateLimit
 	corsOrigins         string
+	telemetry           telemetrySettings
 
 	serve *flag.FlagSet // defines every flag
 }
@@ -99,6 +100,8 @@ func newSettings() *settings {
 	fs.IntVar(&s.rateLimit.Burst, "rate-limit", 0, "requests that an environment may make to this node at once, after which -rate-refill applies and more are refused with 429; 0 for no limit")
 	fs.Float64Var(&s.rateLimit.PerSecond, "rate-refill", 25, "requests a second by which -rate-limit is filled again, more than 0")
 	fs.StringVar(&s.corsOrigins, "cors-origins", "", "`origins`, separated by commas, whose pages may use the API from a browser, as https://app.example; * is every one; empty is none")
+	fs.StringVar(&s.telemetry.otlp, "otlp", "", "`URL` of an OpenTelemetry collector that gets traces by OTLP over HTTP, http:// or https://, as http://localhost:4318; empty sends none")
+	fs.Float64Var(&s.telemetry.sample, "otlp-sample", 0.01, "share of triggers that are traced, 0 to 1, of those whose request does not say itself whether it is")
 	fs.DurationVar(&s.stopTimeout, "stop-timeout", 30*time.Second, "how long a stop may take before what is left is cut off")
 	fs.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "least `level` that is logged to standard error: debug, info, warn or error")
 	fs.StringVar(&s.logFormat, "log-format", "text", "`form` of the log: text or json")
@@ -213,6 +216,9 @@ func (s *settings) check() error {
 		return err
 	}
 	if err := s.checkAPI(); err != nil {
+		return err
+	}
+	if err := s.telemetry.check(); err != nil {
 		return err
 	}
 	// A zero that was given is no request for the default, which is a library's

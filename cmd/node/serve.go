@@ -28,6 +28,7 @@ type node struct {
 	api, admin *front
 	stores     *stores
 	tenants    *tenant.Directory
+	observed   *observed
 	engine     *mollifier.Engine
 	packets    httpapi.Packets // nil for none
 	disk       *packet.Disk    // the same, if it is a folder
@@ -107,7 +108,14 @@ func (n *node) start(ctx context.Context) (info devstack.Info, err error) {
 		}
 	}
 	set.engine.Node = set.nodeName(n.api)
+	if n.observed, err = observe(ctx, set, buildVersion(), n.log); err != nil {
+		return info, err
+	}
 	config := set.engine
+	config.MeterProvider = n.observed.meters
+	if n.observed.tracers != nil {
+		config.TracerProvider = n.observed.tracers
+	}
 	config.Redis, config.Postgres = n.stores.redis, n.stores.postgres
 	config.Enrolled, config.Logger = n.tenants.Enrolled, n.log
 	if n.engine, err = mollifier.New(ctx, config); err != nil {
@@ -166,7 +174,7 @@ func (n *node) serveFronts() {
 	public := httpapi.New(httpapi.Config{
 		Engine: n.engine, Tenants: n.tenants, Ready: n.probe.ready, Logger: n.log, Version: buildVersion(),
 		MaxBytes: n.set.engine.MaxBytes, Packets: n.packets, PublicURL: n.set.publicURL,
-		RateLimit: n.set.rateLimit, Origins: n.set.origins(),
+		RateLimit: n.set.rateLimit, Origins: n.set.origins(), Telemetry: n.observed.http,
 	})
 	n.api.serve(httpapi.NewServer(public, httpapi.Limits{}, n.log), n.fail)
 	if n.admin != nil {
@@ -196,6 +204,9 @@ func (n *node) close(ctx context.Context) error {
 		if err := n.engine.Close(serving); err != nil {
 			errs = append(errs, fmt.Errorf("the engine was cut off: %w", err))
 		}
+	}
+	if n.observed != nil {
+		n.observed.close(serving)
 	}
 	if n.disk != nil {
 		errs = append(errs, n.disk.Close())
