@@ -9,7 +9,7 @@ import (
 )
 
 // reasons are why a trigger has no run.
-var reasons = [...]string{"invalid", "overloaded", "buffer_full", "over_quota", "unavailable", "claim_timeout", "closed", "abandoned", "other"}
+var reasons = [...]string{"invalid", "overloaded", "buffer_full", "over_quota", "unavailable", "claim_timeout", "in_flight", "closed", "abandoned", "other"}
 
 const (
 	refusedInvalid = iota
@@ -18,6 +18,7 @@ const (
 	refusedQuota
 	refusedUnavailable
 	refusedClaimTimeout
+	refusedInFlight
 	refusedClosed
 	refusedAbandoned
 	refusedOther
@@ -36,6 +37,8 @@ func reasonOf(err error) int {
 		return refusedQuota
 	case errors.Is(err, run.ErrClaimTimeout):
 		return refusedClaimTimeout
+	case errors.Is(err, run.ErrInFlight):
+		return refusedInFlight
 	case errors.Is(err, run.ErrClosed):
 		return refusedClosed
 	case errors.Is(err, run.ErrUnavailable):

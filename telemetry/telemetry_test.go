@@ -138,6 +138,7 @@ func TestAnswersAreCounted(t *testing.T) {
 		{"over_quota", &run.RefusedError{Reason: run.ErrQuota, Part: "buffer"}},
 		{"unavailable", fmt.Errorf("wrapped: %w", run.ErrUnavailable)},
 		{"claim_timeout", &run.RefusedError{Reason: run.ErrClaimTimeout}},
+		{"in_flight", &run.InFlightError{}},
 		{"closed", run.ErrClosed},
 		{"abandoned", context.DeadlineExceeded},
 		{"other", errors.New("something else")},
