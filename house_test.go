@@ -29,7 +29,7 @@ var floors = map[string]int{
 	"gate":              3,
 	"drain":             4,
 	"fleet":             3,
-	"live":              6,
+	"live":              7,
 	"fallback":          4,
 	"watch":             4,
 	"client":            1,
