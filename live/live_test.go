@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/e0ff5a15/mollifier/drain"
 	"github.com/e0ff5a15/mollifier/fleet"
 	"github.com/e0ff5a15/mollifier/gate"
+	"github.com/e0ff5a15/mollifier/override"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -34,7 +36,10 @@ type engine struct {
 	odd      []drain.Recent
 	words    []fleet.Word
 	said     []string
+	override override.State
 }
+
+func (e *engine) Overrides() *override.State { return &e.override }
 
 func (e *engine) Stats() mollifier.Stats { return e.stats }
 func (e *engine) GateStats() gate.Stats {
@@ -204,6 +209,32 @@ func TestEvents(t *testing.T) {
 	got := w.said()[len(want):]
 	if len(got) != namedAtOnce+1 || got[namedAtOnce] != "30 more environments: the same." {
 		t.Errorf("of many: %v", got)
+	}
+}
+
+// What operators have put in force is told in words, with who did it and why.
+func TestOverrides(t *testing.T) {
+	t.Parallel()
+	w := newWatched()
+	by := override.Author{Name: "ann", Reason: "a launch"}
+	w.engine.override.Overrides = []override.Override{
+		{Kind: override.KindDrain, By: by},
+		{Environment: "env_1", Kind: override.KindGate, Gate: override.Gate{Threshold: 500, Window: 100 * time.Millisecond}, By: by, Ends: w.now.Add(time.Minute)},
+		{Environment: "env_2", Kind: override.KindGate, Gate: override.Gate{Force: "mollify"}, By: by},
+	}
+	for range listed {
+		w.engine.override.Overrides = append(w.engine.override.Overrides, override.Override{Kind: override.KindDrain})
+	}
+	ends := w.now.Add(time.Minute).UnixMilli()
+	w.second()
+	want := []overridden{
+		{What: "not drained", By: "ann", Reason: "a launch"},
+		{Environment: "env_1", Name: "acme/prod", What: "threshold 500, window 100ms", Ends: ends, By: "ann", Reason: "a launch"},
+		{Environment: "env_2", What: "forced to mollify", By: "ann", Reason: "a launch"},
+	}
+	s := w.latest
+	if len(s.Overrides) != listed || s.Overridden != listed+3 || !slices.Equal(s.Overrides[:3], want) {
+		t.Errorf("%+v of %d", s.Overrides, s.Overridden)
 	}
 }
 

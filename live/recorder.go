@@ -12,6 +12,7 @@ import (
 	"github.com/e0ff5a15/mollifier/drain"
 	"github.com/e0ff5a15/mollifier/fleet"
 	"github.com/e0ff5a15/mollifier/gate"
+	"github.com/e0ff5a15/mollifier/override"
 )
 
 // Engine is what a recorder watches: [mollifier.Engine] is one. Only Announce does I/O.
@@ -26,6 +27,7 @@ type Engine interface {
 	DrainStats() (stats drain.Stats, rate float64)
 	Draining() (drains, paused bool)
 	Drained(after uint64) []drain.Recent
+	Overrides() *override.State
 	Announce(ctx context.Context, word string) ([]fleet.Word, error)
 }
 
@@ -130,6 +132,7 @@ type reading struct {
 	rate     float64
 	drains   bool
 	paused   bool
+	override *override.State
 	odd      uint64 // the last oddity that was told
 }
 
@@ -140,6 +143,7 @@ func (r *Recorder) read(now time.Time) reading {
 	m.redis, m.postgres = e.Available()
 	m.drained, m.rate = e.DrainStats()
 	m.drains, m.paused = e.Draining()
+	m.override = e.Overrides()
 	return m
 }
 

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/e0ff5a15/mollifier/drain"
 	"github.com/e0ff5a15/mollifier/gate"
+	"github.com/e0ff5a15/mollifier/override"
 )
 
 // state is how things are now.
@@ -15,6 +17,8 @@ type state struct {
 	Headline     headline      `json:"headline"`
 	Environments []environment `json:"environments"`
 	Trips        int           `json:"trips"` // environments that are tripped: more than are listed, perhaps
+	Overrides    []overridden  `json:"overrides"`
+	Overridden   int           `json:"overridden"` // how many there are
 	Pressure     string        `json:"pressure,omitempty"`
 	Decisions    []decision    `json:"decisions"`
 	Buffer       buffer        `json:"buffer"`
@@ -46,6 +50,16 @@ type environment struct {
 
 // called is what the page calls an environment.
 func (e *environment) called() string { return cmp.Or(e.Name, e.ID) }
+
+// overridden is what an operator has put in force.
+type overridden struct {
+	Environment string `json:"environment,omitempty"` // absent: all
+	Name        string `json:"name,omitempty"`
+	What        string `json:"what"`
+	Ends        int64  `json:"ends,omitempty"` // ms since 1970; absent: until it is cleared
+	By          string `json:"by"`
+	Reason      string `json:"reason,omitempty"`
+}
 
 type decision struct {
 	Outcome  string `json:"outcome"`
@@ -131,8 +145,43 @@ func (r *Recorder) state(m reading) state {
 	for _, d := range m.gate.Decided {
 		s.Decisions = append(s.Decisions, decision{d.Outcome.String(), d.Reason.String(), d.Enrolled, d.Count})
 	}
+	s.Overridden = len(m.override.Overrides)
+	s.Overrides = make([]overridden, 0, min(s.Overridden, listed))
+	for _, o := range m.override.Overrides[:min(s.Overridden, listed)] {
+		s.Overrides = append(s.Overrides, r.overridden(o))
+	}
 	s.Headline = s.headline()
 	return s
+}
+
+func (r *Recorder) overridden(o override.Override) overridden {
+	out := overridden{Environment: o.Environment, By: o.By.Name, Reason: o.By.Reason, What: "not drained"}
+	out.Name, _ = r.Environment(o.Environment)
+	if !o.Ends.IsZero() {
+		out.Ends = o.Ends.UnixMilli()
+	}
+	if o.Kind == override.KindGate {
+		out.What = said(o.Gate)
+	}
+	return out
+}
+
+// said is an override of the gate in words.
+func said(g override.Gate) string {
+	var parts []string
+	if g.Force != "" {
+		parts = append(parts, "forced to "+g.Force)
+	}
+	if g.Threshold != 0 {
+		parts = append(parts, fmt.Sprintf("threshold %d", g.Threshold))
+	}
+	if g.Window != 0 {
+		parts = append(parts, "window "+g.Window.String())
+	}
+	if g.Hold != 0 {
+		parts = append(parts, "hold "+g.Hold.String())
+	}
+	return strings.Join(parts, ", ")
 }
 
 func (r *Recorder) environment(t gate.Tripped) environment {

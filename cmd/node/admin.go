@@ -34,6 +34,9 @@ func (n *node) adminHandler() http.Handler {
 	mux.Handle("GET "+metricsPath, n.observed.page)
 	// The command line may hold store passwords and the secret key.
 	mux.Handle("/debug/pprof/cmdline", http.NotFoundHandler())
+	if n.admin.loopback() {
+		return byAddress(mux)
+	}
 	return mux
 }
 

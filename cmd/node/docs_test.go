@@ -126,7 +126,7 @@ func (r *reader) follow(command string) {
 		r.made(words[1])
 	case words[0] == "go" && words[1] == "test":
 		r.tested(command)
-	case regexp.MustCompile(`^[A-Z]+=(\S*|\$\(.*\))$`).MatchString(command):
+	case regexp.MustCompile(`^[A-Z_]+=(\S*|\$\(.*\))$`).MatchString(command):
 		r.variables = append(r.variables, r.fill(command))
 	case strings.HasPrefix(command, "bin/node -data "):
 		r.serves(command)

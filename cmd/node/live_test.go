@@ -28,6 +28,8 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/e0ff5a15/mollifier/internal/devstack"
 )
 
 // browser is one tab of a headless Chromium, which is watched: whatever a page
@@ -248,6 +250,9 @@ func TestLivePage(t *testing.T) {
 	b.do(chromedp.Focus(chromedp.CSS("#chart-outcomes > svg")), chromedp.KeyEvent(kb.ArrowLeft))
 	b.until("a second of the chart", `document.querySelector("#chart-outcomes .when").textContent.startsWith("at ")`)
 
+	overrideGate(t, first, data, `{"threshold":500,"for":"1h"}`)
+	b.until("an override", says("overrides", "threshold 500")+"&&"+says("overrides", "demo/prod")+`&& !document.getElementById("overridden").hidden`)
+
 	hostileWord(t, flags)
 	b.until("a hostile name as text", says("nodes", "<img src=x"))
 	if n := ask[int](b, `document.querySelectorAll("img, script:not([src])").length`); n != 0 {
@@ -265,6 +270,20 @@ func TestLivePage(t *testing.T) {
 			t.Errorf("the page asked for %s", url)
 		}
 	}
+}
+
+// overrideGate changes demo/prod as an operator does.
+func overrideGate(t *testing.T, node devstack.Info, data, body string) {
+	t.Helper()
+	all, err := adminTokens{data + "/admin.tokens"}.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, node.Admin+"/admin/v1/environments/demo%2Fprod/gate?reason=a+test", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered(t)(send(client(t), req, all[0].token))
 }
 
 // hostileWord leaves a word on the board as no node would.

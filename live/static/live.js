@@ -112,6 +112,7 @@ function show(view) {
   for (const chart of Object.values(charts)) chart.update(page.samples, now, state);
   environments(state);
   organisations(state);
+  overrides(state);
   nodes(view);
   events();
   decisions(state);
@@ -175,6 +176,17 @@ function environments(state) {
   for (const e of state.environments) {
     if (![...known.options].some((o) => o.value === e.id)) known.append(el("option", { value: e.id }, e.name || e.id));
   }
+}
+
+function overrides(state) {
+  fill("overrides", state.overrides.map((o) => row([
+    o.environment ? who(o.name, o.environment) : cell("all environments"), cell(o.what),
+    number(o.ends ? clock(o.ends) : "cleared"), cell(o.by), el("td", { class: "who" }, o.reason ?? ""),
+  ])));
+  if (state.overridden > state.overrides.length) {
+    $("overrides").tBodies[0].append(row([cell(`and ${count(state.overridden - state.overrides.length)} more`), cell(), cell(), cell(), cell()]));
+  }
+  $("overridden").hidden = state.overridden === 0;
 }
 
 function organisations({ buffer }) {
