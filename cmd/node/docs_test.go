@@ -79,19 +79,8 @@ func newReader(t *testing.T) *reader {
 			t.Fatal(err)
 		}
 	}
-	r.seen["env"] = r.environmentID()
+	r.seen["env"] = r.info.Environments[0].ID
 	return r
-}
-
-// environmentID is the id of the environment whose key the reader has.
-func (r *reader) environmentID() string {
-	r.Helper()
-	code, list, stderr := runHere(r.T, "env", "list", "-data", filepath.Join(r.dir, "data"))
-	id := regexp.MustCompile(`(?m)^.*\bdev\b.*$`).FindString(list)
-	if id = regexp.MustCompile(`env_\w+`).FindString(id); code != 0 || id == "" {
-		r.Fatalf("status %d: no environment in\n%s%s", code, list, stderr)
-	}
-	return id
 }
 
 // shellCommands are the commands of a page's sh blocks: a line, with those that it
@@ -185,9 +174,9 @@ func (r *reader) fill(command string) string {
 }
 
 func (r *reader) shell(ctx context.Context, command string) *exec.Cmd {
-	script := fmt.Sprintf("set -e\ncurl() { command curl --fail-with-body \"$@\"; }\nU=%s KEY=%s ADMIN=%s REDIS=%s POSTGRES=%s\n%s\n%s",
+	script := fmt.Sprintf("set -e\ncurl() { command curl --fail-with-body \"$@\"; }\nU=%s KEY=%s ADMIN=%s REDIS=%s POSTGRES=%s ADMIN_TOKEN=%s\n%s\n%s",
 		quoteShell(r.info.HTTP), quoteShell(r.info.Environments[0].Key), quoteShell(r.info.Admin), quoteShell(r.info.Redis.URL),
-		quoteShell(r.info.Postgres.URL), strings.Join(r.variables, "\n"), command)
+		quoteShell(r.info.Postgres.URL), quoteShell(r.info.AdminToken), strings.Join(r.variables, "\n"), command)
 	c := exec.CommandContext(ctx, "sh", "-c", script)
 	c.Dir = r.dir
 	for _, v := range os.Environ() {
