@@ -19,3 +19,18 @@ func (e *Engine) SpendToken(ctx context.Context, environment string, token, use 
 	defer cancel()
 	return e.runs.Spend(ctx, environment, token, use, until)
 }
+
+// BindToken notes which batch a token that may be used once, and was, has opened: its
+// items come under the same token. It may be repeated; the first batch stays.
+func (e *Engine) BindToken(ctx context.Context, environment string, token [32]byte, batch string) error {
+	ctx, cancel := e.inTime(ctx)
+	defer cancel()
+	return e.runs.BindToken(ctx, environment, token, batch)
+}
+
+// TokenOpened reports whether a token that may be used once has opened the batch.
+func (e *Engine) TokenOpened(ctx context.Context, environment string, token [32]byte, batch string) (bool, error) {
+	ctx, cancel := e.inTime(ctx)
+	defer cancel()
+	return e.runs.TokenOpened(ctx, environment, token, batch)
+}

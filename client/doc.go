@@ -4,7 +4,8 @@
 // It owns what a careful caller of the HTTP API does: one request key for a call,
 // reused on each of its tries; pauses that grow, are spread, and give way to what the
 // node asks for; connections that are used again. It promises that a call of
-// [Client.Trigger] or [Client.Replay] makes at most one run, however often it is
+// [Client.Trigger] or [Client.Replay] makes at most one run, and one of
+// [Client.TriggerBatch] at most one for each item, however often it is
 // repeated and whichever answer is lost. It refuses to repeat what the node says can
 // not succeed, and to wait longer than the caller's context or [Config.Patience].
 //

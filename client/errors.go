@@ -16,23 +16,25 @@ func (p Problem) Error() string { return string(p) }
 
 // The problems that callers branch on.
 const (
-	Invalid      Problem = "invalid"          // correct the field; nothing was stored
-	Unauthorized Problem = "unauthorized"     // no key, or one that no environment has
-	NotFound     Problem = "run-not-found"    // this environment has no such run
-	KeyNotFound  Problem = "key-not-found"    // no run holds this key
-	Conflict     Problem = "conflict"         // the run's status does not allow it
-	InFlight     Problem = "in-flight"        // another trigger of the key is under way, and Trigger.InFlight is conflict
-	Mismatch     Problem = "payload-mismatch" // the key holds a run of another payload, and the environment refuses that
-	NotDelayed   Problem = "not-delayed"      // only a DELAYED run can be rescheduled
-	RunEnded     Problem = "run-ended"        // the metadata of a run that has ended stays
-	TooLarge     Problem = "too-large"        // over a limit
-	OverQuota    Problem = "over-quota"       // this environment's share is used up
-	Unavailable  Problem = "unavailable"      // a store did not answer: perhaps stored
-	Overloaded   Problem = "overloaded"       // the node has too much waiting
-	Stopping     Problem = "stopping"         // the node is stopping
-	BufferFull   Problem = "buffer-full"      // the buffer as a whole is full
-	ClaimTimeout Problem = "claim-timeout"    // another trigger of the key took too long
-	Unlabelled   Problem = "without a label"  // an answer that was no problem of a node's
+	Invalid       Problem = "invalid"          // correct the field; nothing was stored
+	Unprocessable Problem = "unprocessable"    // well-formed, not acceptable
+	Unauthorized  Problem = "unauthorized"     // no key, or one that no environment has
+	NotFound      Problem = "run-not-found"    // this environment has no such run
+	NoBatch       Problem = "batch-not-found"  // this environment has no such batch
+	KeyNotFound   Problem = "key-not-found"    // no run holds this key
+	Conflict      Problem = "conflict"         // the run's status does not allow it
+	InFlight      Problem = "in-flight"        // another trigger of the key is under way, and Trigger.InFlight is conflict
+	Mismatch      Problem = "payload-mismatch" // the key holds a run of another payload, and the environment refuses that
+	NotDelayed    Problem = "not-delayed"      // only a DELAYED run can be rescheduled
+	RunEnded      Problem = "run-ended"        // the metadata of a run that has ended stays
+	TooLarge      Problem = "too-large"        // over a limit
+	OverQuota     Problem = "over-quota"       // this environment's share is used up
+	Unavailable   Problem = "unavailable"      // a store did not answer: perhaps stored
+	Overloaded    Problem = "overloaded"       // the node has too much waiting
+	Stopping      Problem = "stopping"         // the node is stopping
+	BufferFull    Problem = "buffer-full"      // the buffer as a whole is full
+	ClaimTimeout  Problem = "claim-timeout"    // another trigger of the key took too long
+	Unlabelled    Problem = "without a label"  // an answer that was no problem of a node's
 )
 
 // Error is a refusal. errors.Is(err, NotFound) and the like tell which.

@@ -26,6 +26,11 @@ type call struct {
 	header       http.Header // besides those of every call
 	body         any         // nil for none
 	into         any         // receives the answer; nil for nobody
+	// lines is the body instead, as it is streamed: anew for each try.
+	lines func() io.Reader
+	// whole says what an answer that was read lacks, so that the call is to be
+	// repeated; nil if nothing ever is.
+	whole func() error
 }
 
 // do makes a call, in as many tries as patience allows. tries is how many there
@@ -72,7 +77,12 @@ func (c *Client) do(ctx context.Context, k call) (tries int, err error) {
 // try makes one try. again says that another one may succeed, and asked how long
 // the node wants to be left alone, zero if it did not say.
 func (c *Client) try(ctx context.Context, k call, key string, body []byte) (asked time.Duration, again bool, err error) {
-	req, err := http.NewRequestWithContext(ctx, k.method, c.cfg.URL+k.path, bytes.NewReader(body))
+	var from io.Reader = bytes.NewReader(body)
+	kind := "application/json"
+	if k.lines != nil {
+		from, kind = k.lines(), "application/x-ndjson"
+	}
+	req, err := http.NewRequestWithContext(ctx, k.method, c.cfg.URL+k.path, from)
 	if err != nil {
 		return 0, false, errors.New("client: the request can not be made") // the URL may hold a secret
 	}
@@ -80,7 +90,7 @@ func (c *Client) try(ctx context.Context, k call, key string, body []byte) (aske
 		req.Header[name] = values
 	}
 	req.Header.Set("Authorization", "Bearer "+c.cfg.Key)
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", kind)
 	req.Header.Set("X-Trigger-Api-Version", "2025-07-16")
 	req.Header.Set("X-Trigger-Source", "sdk")
 	if k.method != http.MethodGet {
@@ -107,7 +117,11 @@ func (c *Client) try(ctx context.Context, k call, key string, body []byte) (aske
 	if err := json.Unmarshal(answer, k.into); err != nil {
 		return 0, false, fmt.Errorf("client: an answer that can not be read: %w", err)
 	}
-	return 0, false, nil
+	if k.whole == nil {
+		return 0, false, nil
+	}
+	err = k.whole()
+	return 0, err != nil, err
 }
 
 // retryable is what the node says, else what the status means.

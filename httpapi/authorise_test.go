@@ -288,6 +288,32 @@ func TestOneTimeToken(t *testing.T) {
 	w.refused(with("", "", signed(t, once, "trigger:tasks:send-email", "x"), triggerPath), http.StatusServiceUnavailable, "A store did not answer")
 }
 
+// The items of a batch come with the one-time token that opened it, as often as need
+// be, and with no other one; nor do those of another batch.
+func TestOneTimeTokenOfABatch(t *testing.T) {
+	t.Parallel()
+	once := func(c *token.Claims) { c.OneTime = true }
+	w := newBatchWire(t, 2)
+	opener, unspent := signed(t, once, "batchTrigger:tasks"), signed(t, once, "batchTrigger:tasks:send-email")
+	many := signed(t, nil, "batchTrigger:tasks")
+	w.refused(stream(itemsPath, opener, item(0)), http.StatusForbidden, "Unauthorized") // not opened yet
+	if rec := w.do(request(http.MethodPost, "/api/v3/batches", opener, `{"runCount":2}`)); rec.Code != http.StatusAccepted {
+		t.Fatalf("%d %s", rec.Code, rec.Body)
+	}
+	for range 2 {
+		if rec := w.do(stream(itemsPath, opener, item(0))); rec.Code != http.StatusOK {
+			t.Errorf("%d %s", rec.Code, rec.Body)
+		}
+	}
+	if rec := w.do(stream(itemsPath, many, item(1))); rec.Code != http.StatusOK {
+		t.Errorf("a token for many uses: %d %s", rec.Code, rec.Body)
+	}
+	w.refused(stream(itemsPath, unspent, item(1)), http.StatusForbidden, "Unauthorized")
+	w.refused(stream("/api/v3/batches/batch_2/items", opener, item(0)), http.StatusForbidden, "Unauthorized")
+	w.engine.readErr = &run.RefusedError{Reason: run.ErrUnavailable}
+	w.refused(stream(itemsPath, opener, item(1)), http.StatusServiceUnavailable, "")
+}
+
 func TestTokenClaims(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)

@@ -111,6 +111,9 @@ func (a *api) createBatch(ctx context.Context, c *call) (reply, error) {
 		return reply{}, err
 	}
 	h, cached, err := a.Engine.CreateBatch(ctx, request)
+	if err == nil && c.token != nil && c.token.OneTime {
+		err = a.Engine.BindToken(ctx, c.env.ID, c.token.Hash(), h.ID)
+	}
 	if err != nil {
 		return reply{}, err
 	}
@@ -118,8 +121,8 @@ func (a *api) createBatch(ctx context.Context, c *call) (reply, error) {
 }
 
 // permitBatch asks whether a batch of such tasks may be opened, and uses up a
-// token that may be used once. Its items may come with it all the same: they belong
-// to this use.
+// token that may be used once. Its items come with it all the same: they belong to
+// this use, so the token is bound to the batch.
 func (a *api) permitBatch(ctx context.Context, c *call, r *run.BatchRequest, tasks []string) error {
 	if err := c.permit(token.Resource{Type: token.Tasks}); err != nil {
 		if err = c.permitEach(token.Tasks, tasks); err != nil {
@@ -191,12 +194,16 @@ func (a *api) retrieveBatch(ctx context.Context, c *call) (reply, error) {
 	}
 	b, err := a.Engine.Batch(ctx, c.env.ID, id)
 	if errors.Is(err, run.ErrNotFound) {
-		return reply{}, newProblem(http.StatusNotFound, "batch-not-found", "Batch not found").with("X-Should-Retry", "false")
+		return reply{}, noBatch()
 	}
 	if err != nil {
 		return reply{}, err
 	}
 	return answer(viewBatch(&b))
+}
+
+func noBatch() error {
+	return newProblem(http.StatusNotFound, "batch-not-found", "Batch not found").with("X-Should-Retry", "false")
 }
 
 func viewBatch(b *runstore.Batch) batchView {

@@ -60,6 +60,14 @@ func (a *api) batchItems(ctx context.Context, c *call) (reply, error) {
 	if err := c.permitSome(token.Tasks); err != nil {
 		return reply{}, err
 	}
+	if c.token != nil && c.token.OneTime {
+		switch opened, err := a.Engine.TokenOpened(ctx, c.env.ID, c.token.Hash(), c.PathValue("batchId")); {
+		case err != nil:
+			return reply{}, err
+		case !opened:
+			return reply{}, forbidden()
+		}
+	}
 	h, err := a.Engine.BatchHeader(ctx, c.env.ID, c.PathValue("batchId"))
 	switch {
 	case errors.Is(err, run.ErrNotFound):

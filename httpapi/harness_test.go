@@ -51,6 +51,7 @@ func mustID(text string) run.ID {
 // engine answers from memory and keeps what it was asked.
 type engine struct {
 	partial     bool // there may be more children
+	bound       map[[32]byte]string
 	childrenErr error
 	mu          sync.Mutex
 	triggers    []run.Trigger
@@ -176,6 +177,18 @@ func (e *engine) SpendToken(_ context.Context, _ string, token, use [32]byte, _ 
 	}
 	e.spent[token] = use
 	return e.spendErr
+}
+
+func (e *engine) BindToken(_ context.Context, _ string, token [32]byte, batch string) error {
+	if e.bound == nil {
+		e.bound = map[[32]byte]string{}
+	}
+	e.bound[token] = batch
+	return e.readErr
+}
+
+func (e *engine) TokenOpened(_ context.Context, _ string, token [32]byte, batch string) (bool, error) {
+	return e.bound[token] == batch, e.readErr
 }
 
 func (e *engine) CreateBatch(_ context.Context, r run.BatchRequest) (runstore.BatchHeader, bool, error) {

@@ -74,6 +74,15 @@ func (a *api) followBatch(ctx context.Context, c *call) (reply, error) {
 	if err := c.permit(token.Resource{Type: token.Batch, ID: id}, token.Resource{Type: token.Runs}); err != nil {
 		return reply{}, err
 	}
+	if offset := c.URL.Query().Get("offset"); offset == "" || offset == fromStart { // who goes on has been told
+		_, err := a.Engine.BatchHeader(ctx, c.env.ID, id)
+		if errors.Is(err, run.ErrNotFound) {
+			return reply{}, noBatch()
+		}
+		if err != nil {
+			return reply{}, err
+		}
+	}
 	return a.follow(ctx, c, watch.Subject{Batch: id})
 }
 

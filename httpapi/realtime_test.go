@@ -279,12 +279,22 @@ func TestShapeOfABatch(t *testing.T) {
 	r := rt.memory.runs[id1]
 	r.Trigger.BatchItem.Batch = "batch_1"
 	rt.memory.put(r)
+	rt.engine.batch.ID = "batch_1"
 	c := follow("/realtime/v1/batches/batch_1")
 	if _, messages, _ := rt.get(c, prodKey); len(messages) != 2 {
 		t.Errorf("%+v", messages)
 	}
-	if _, messages, _ := rt.get(follow("/realtime/v1/batches/batch_1"), devKey); len(messages) != 1 {
-		t.Errorf("another environment: %+v", messages)
+	for path, key := range map[string]string{"/realtime/v1/batches/batch_1": devKey, "/realtime/v1/batches/batch_2": prodKey} {
+		if code, _, header := rt.get(follow(path), key); code != http.StatusNotFound || header.Get("X-Should-Retry") != "false" {
+			t.Errorf("%s, which this environment has not: %d", path, code)
+		}
+	}
+	rt.engine.readErr = &run.RefusedError{Reason: run.ErrUnavailable}
+	if code, _, _ := rt.get(c, prodKey); code != http.StatusOK {
+		t.Errorf("who goes on is asked for the batch again: %d", code)
+	}
+	if code, _, _ := rt.get(follow("/realtime/v1/batches/batch_1"), prodKey); code != http.StatusServiceUnavailable {
+		t.Errorf("a batch that nobody knows of now: %d", code)
 	}
 	if code, _, _ := rt.get(follow("/realtime/v1/runs/"+id1.String()), devKey); code != http.StatusNotFound {
 		t.Errorf("another environment: %d", code)
@@ -428,6 +438,7 @@ func TestShapeTokens(t *testing.T) {
 			r.Trigger.BatchItem.Batch = "batch_1"
 			rt.memory.put(r)
 			rt.engine.runs["env_prod/"+id1.String()] = r
+			rt.engine.batch.ID = "batch_1"
 			path, query, _ := strings.Cut(c.path, "?")
 			client := follow(path)
 			parsed, _ := url.ParseQuery(query)

@@ -46,6 +46,9 @@ type Engine interface {
 	// SHA-256, until a time. Errors: run.ErrConflict when it was used for another
 	// use; run.ErrUnavailable.
 	SpendToken(ctx context.Context, environment string, token, use [32]byte, until time.Time) error
+	// BindToken notes which batch such a token has opened, and TokenOpened asks.
+	BindToken(ctx context.Context, environment string, token [32]byte, batch string) error
+	TokenOpened(ctx context.Context, environment string, token [32]byte, batch string) (bool, error)
 
 	// Watcher tells what became of runs since a client looked last.
 	Watcher() *watch.Hub

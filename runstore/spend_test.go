@@ -73,3 +73,41 @@ func TestSpentTokensAreForgotten(t *testing.T) {
 		}
 	}
 }
+
+// A spent token is bound to the first batch that is named, in its environment.
+func TestTokenOpensOneBatch(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	ctx := t.Context()
+	opened := func(environment, token, batch string) bool {
+		t.Helper()
+		is, err := s.TokenOpened(ctx, environment, digest(token), batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return is
+	}
+	bind := func(environment, token, batch string) {
+		t.Helper()
+		if err := s.BindToken(ctx, environment, digest(token), batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bind("env_1", "a", "batch_1") // not spent: nothing to note
+	if opened("env_1", "a", "batch_1") {
+		t.Error("a token that was not spent has opened a batch")
+	}
+	if err := s.Spend(ctx, "env_1", digest("a"), digest("use"), time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	bind("env_2", "a", "batch_0")
+	for _, batch := range []string{"batch_1", "batch_1", "batch_2"} {
+		bind("env_1", "a", batch)
+	}
+	if !opened("env_1", "a", "batch_1") || opened("env_1", "a", "batch_2") || opened("env_2", "a", "batch_1") || opened("env_1", "b", "batch_1") {
+		t.Error("bound to another batch than the first")
+	}
+	if err := s.Spend(ctx, "env_1", digest("a"), digest("use"), time.Now().Add(time.Hour)); err != nil || !opened("env_1", "a", "batch_1") {
+		t.Errorf("the same use again: %v", err)
+	}
+}

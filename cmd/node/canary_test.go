@@ -39,19 +39,32 @@ func TestNothingOfACallerIsLogged(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &made); status != http.StatusOK || err != nil {
 		t.Fatalf("%d %s", status, body)
 	}
+	status, body = call(t, c, http.MethodPost, i.HTTP+"/api/v3/batches", env.Key, `{"runCount":2,"idempotencyKey":"`+canary+`"}`)
+	var batch struct{ ID string }
+	if err := json.Unmarshal([]byte(body), &batch); status != http.StatusAccepted || err != nil {
+		t.Fatalf("%d %s", status, body)
+	}
 	signature := made.PresignedURL[strings.Index(made.PresignedURL, "signature=")+len("signature="):]
 	credentials := []string{env.Key, once, reader, canary, "a." + canary + ".c", ""}
 	paths := []string{
 		"/api/v1/tasks/hello/trigger", "/api/v1/tasks/" + canary + "/trigger", "/api/v3/runs/" + run.ID, "/api/v3/runs/" + canary, "/api/v1/runs?filter[tag]=" + canary,
 		"/api/v1/runs?filter[status]=" + canary, "/api/v1/runs/" + run.ID + "/tags", "/api/v1/runs/" + run.ID + "/metadata", "/api/v1/runs/" + run.ID + "/reschedule",
 		"/api/v1/runs/" + run.ID + "/replay", "/api/v1/idempotencyKeys/" + canary + "/reset", "/api/v1/auth/jwt/claims", "/api/v1/auth/public-tokens",
+		"/api/v3/batches", "/api/v3/batches/" + batch.ID + "/items", "/api/v3/batches/" + canary + "/items", "/api/v2/batches/" + batch.ID, "/api/v2/batches/" + canary,
+		"/api/v2/tasks/batch", "/api/v1/runs/" + run.ID + "/packets/payload", "/api/v1/runs/" + run.ID + "/result", "/api/v1/projects/" + canary + "/runs?page[after]=" + canary,
+		"/realtime/v1/runs/" + run.ID + "?offset=-1", "/realtime/v1/runs/" + canary + "?offset=" + canary, "/realtime/v1/runs?offset=-1&tags=" + canary + "&handle=" + canary,
+		"/realtime/v1/batches/" + batch.ID + "?offset=-1&skipColumns=" + canary, "/realtime/v1/batches/" + canary + "?offset=-1", "/realtime/v1/streams/" + canary,
 		"/api/v2/packets/" + canary, "/api/v1/packets/" + canary, "/api/v9/" + canary, strings.TrimPrefix(made.PresignedURL, i.HTTP), "/packets/" + env.ID + "/x?signature=" + canary,
 	}
 	for _, path := range paths {
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut} {
 			for _, credential := range credentials {
-				for _, body := range []string{`{"payload":"` + canary + `","tags":["` + canary + `"],"delay":"` + canary + `","scopes":["` + canary + `"],"taskIdentifier":"` + canary + `"}`, `{"` + canary} {
-					_, answer := call(t, c, method, i.HTTP+path, credential, body, "X-Trigger-Request-Idempotency-Key", canary, "Origin", "https://"+canary+".example")
+				kind := "application/json"
+				if strings.HasSuffix(path, "/items") {
+					kind = "application/x-ndjson"
+				}
+				for _, body := range []string{`{"index":0,"task":"` + canary + `","runCount":1,"items":[{"task":"` + canary + `","payload":"` + canary + `"}],"payload":"` + canary + `","tags":["` + canary + `"],"delay":"` + canary + `","scopes":["` + canary + `"],"taskIdentifier":"` + canary + `"}`, `{"` + canary} {
+					_, answer := call(t, c, method, i.HTTP+path, credential, body, "Content-Type", kind, "Idempotency-Key", canary, "X-Trigger-Request-Idempotency-Key", canary, "Origin", "https://"+canary+".example")
 					for _, secret := range []string{env.Key, once, reader} {
 						if strings.Contains(answer, secret) {
 							t.Fatalf("%s %s answers a credential: %s", method, path, answer)

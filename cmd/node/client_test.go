@@ -94,6 +94,32 @@ func TestGoClient(t *testing.T) {
 		if _, err := c.Reschedule(ctx, h.ID, "2h"); !errors.Is(err, goclient.NotDelayed) {
 			t.Error(force, err)
 		}
+		batch := goclient.Batch{IdempotencyKey: "b/" + force}
+		for n := range 30 {
+			batch.Items = append(batch.Items, goclient.Trigger{Task: "item/" + force, Payload: fmt.Append(nil, n)})
+		}
+		batch.Items[7].Options.IdempotencyKey, batch.Items[8].Options.IdempotencyKey = "same", "same"
+		handle, err := c.TriggerBatch(ctx, batch)
+		if err != nil || handle.IsCached || handle.RunCount != 30 {
+			t.Fatal(force, handle, err)
+		}
+		if again, err := c.TriggerBatch(ctx, batch); err != nil || !again.IsCached || again.ID != handle.ID {
+			t.Errorf("%s, again: %+v, %v", force, again, err)
+		}
+		b, err := c.Batch(ctx, handle.ID)
+		if err != nil || len(b.Runs) != 30 || b.Runs[7] != b.Runs[8] || b.Processing.CompletedAt == nil || len(b.Processing.Errors) != 0 {
+			t.Errorf("%s: %+v, %v", force, b, err)
+		}
+		if r, err := c.Run(ctx, b.Runs[3]); err != nil || string(r.Payload) != "3" || r.BatchID != handle.ID {
+			t.Errorf("%s: %+v, %v", force, r, err)
+		}
+		conflicting := goclient.Trigger{Task: trigger.Task, Options: goclient.Options{IdempotencyKey: "k/2"}, InFlight: "conflict"}
+		if h, err := c.Trigger(ctx, conflicting); err != nil || h.IsCached {
+			t.Errorf("%s: nobody else is in flight: %+v, %v", force, h, err)
+		}
+		if h, err := c.Trigger(ctx, conflicting); err != nil || !h.IsCached {
+			t.Errorf("%s: it is not in flight any more: %+v, %v", force, h, err)
+		}
 		seen := 0
 		for r, err := range c.List(ctx, goclient.Filter{Tasks: []string{trigger.Task}, PageSize: 1}) {
 			if err != nil {
@@ -113,6 +139,13 @@ func TestGoClient(t *testing.T) {
 	var refused *goclient.Error
 	if _, err := c.Trigger(ctx, goclient.Trigger{Task: "t", Options: goclient.Options{TTL: "soon"}}); !errors.Is(err, goclient.Invalid) || !errors.As(err, &refused) || refused.Field != "options.ttl" {
 		t.Error(err)
+	}
+	if _, err := c.Batch(ctx, "batch_nowhere"); !errors.Is(err, goclient.NoBatch) {
+		t.Error(err)
+	}
+	wrong := goclient.Batch{Items: []goclient.Trigger{{Task: "t"}, {Task: "t", Options: goclient.Options{TTL: "soon"}}}}
+	if h, err := c.TriggerBatch(ctx, wrong); h.ID == "" || !errors.Is(err, goclient.Unprocessable) || !errors.As(err, &refused) || refused.Field != "items[1].options.ttl" {
+		t.Error(h, err)
 	}
 	stranger, err := goclient.New(goclient.Config{URL: stack.HTTP, Key: "tr_dev_nobody"})
 	if err != nil {
