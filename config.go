@@ -105,6 +105,10 @@ type Config struct {
 	// printable characters. Default a name made up at each start.
 	Node string
 
+	// Recent is how many decisions this node remembers, to explain them: some 200
+	// bytes each, as they come. Default 32,768; below 0 none.
+	Recent int
+
 	// Logger receives the engine's log. Nil discards it.
 	Logger *slog.Logger
 	// MeterProvider and TracerProvider of OpenTelemetry get the engine's metrics
@@ -164,6 +168,7 @@ func (c Config) WithDefaults() Config {
 	def(&c.Buffer.TotalEntries, 4_000_000)
 	def(&c.Buffer.TotalBytes, 4<<30)
 	def(&c.Buffer.MaxAge, 24*time.Hour)
+	def(&c.Recent, 32_768)
 	def(&c.Node, "node_"+strings.ToLower(rand.Text()[:8]))
 	if c.Enrolled == nil {
 		c.Enrolled = func(string) bool { return true }

@@ -13,6 +13,7 @@ import (
 	"github.com/e0ff5a15/mollifier/buffer"
 	"github.com/e0ff5a15/mollifier/claim"
 	"github.com/e0ff5a15/mollifier/drain"
+	"github.com/e0ff5a15/mollifier/explain"
 	"github.com/e0ff5a15/mollifier/fallback"
 	"github.com/e0ff5a15/mollifier/fleet"
 	"github.com/e0ff5a15/mollifier/gate"
@@ -43,6 +44,7 @@ type Engine struct {
 	board     *fleet.Board
 	announced atomic.Bool // on the board
 	overrides *override.Store
+	recent    *explain.Ring
 	pauses    pauses
 	telemetry *telemetry.Telemetry // nil for none
 	fsync     atomic.Bool          // Redis syncs before it answers

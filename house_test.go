@@ -31,6 +31,7 @@ var floors = map[string]int{
 	"fleet":             3,
 	"live":              7,
 	"fallback":          4,
+	"explain":           4,
 	"watch":             4,
 	"client":            1,
 	"runstore":          3,

@@ -14,6 +14,7 @@ import (
 	"github.com/e0ff5a15/mollifier/buffer"
 	"github.com/e0ff5a15/mollifier/claim"
 	"github.com/e0ff5a15/mollifier/drain"
+	"github.com/e0ff5a15/mollifier/explain"
 	"github.com/e0ff5a15/mollifier/fallback"
 	"github.com/e0ff5a15/mollifier/fleet"
 	"github.com/e0ff5a15/mollifier/gate"
@@ -60,6 +61,9 @@ func (e *Engine) open(ctx context.Context) error {
 		oldest: func() time.Duration { return e.drain.Levels().Total.Oldest },
 		envs:   map[string]*level{}, news: make(chan struct{}, 1),
 	}
+	e.recent = explain.NewRing(e.cfg.Recent, func(environment string) (gate.State, gate.Limits) {
+		return e.gate.State(environment, time.Now()), e.gate.Limits(environment)
+	})
 	acts := actors.Config{
 		Partitions: e.cfg.Partitions, Shards: e.cfg.Shards,
 		ClaimTTL: e.cfg.ClaimTTL, WaitBudget: e.cfg.WaitBudget,
@@ -67,7 +71,7 @@ func (e *Engine) open(ctx context.Context) error {
 		SettleSlots: max(1, e.cfg.PostgresConns/4),
 		MaxCallers:  e.cfg.MaxCallers, MaxBytes: e.cfg.MaxBytes, Logger: e.cfg.Logger,
 		Diverts:    func(organisation string) bool { return !e.cfg.NoDivert && e.mollifies(organisation) },
-		Durability: e.durability, Admit: e.quotas.admit, Accepted: e.drain.Notify,
+		Durability: e.durability, Admit: e.quotas.admit, Accepted: e.drain.Notify, Witness: e.recent,
 	}
 	if e.telemetry != nil {
 		acts.Observer = e.telemetry

@@ -162,6 +162,9 @@ func (a shardActor) panicked(p any) error {
 func (a shardActor) carryOut() {
 	requests, answers := a.table.Take()
 	for i := range requests {
+		if r := &requests[i]; r.Diverted {
+			a.shards.cfg.Witness.Diverted(r.Snapshot, r.Verb == shard.Accept)
+		}
 		a.shards.dispatch(a.index, &requests[i])
 		requests[i] = shard.Request{}
 	}

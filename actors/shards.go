@@ -15,7 +15,7 @@ import (
 	"github.com/e0ff5a15/mollifier/shard"
 )
 
-// Config says how the shards run. Every field is required.
+// Config says how the shards run. Every field is required, but for Observer and Witness.
 type Config struct {
 	Partitions     int
 	Shards         int
@@ -40,6 +40,8 @@ type Config struct {
 	Accepted func()
 	// Observer is told what is done. Nil: nobody is.
 	Observer Observer
+	// Witness is told what becomes of triggers. Nil: nobody is.
+	Witness Witness
 }
 
 // Stores are where the writers write.
@@ -102,6 +104,9 @@ type Shards struct {
 
 // Start spawns the shards. It fails only when an actor can not be spawned.
 func Start(cfg Config, stores Stores) (*Shards, error) {
+	if cfg.Witness == nil {
+		cfg.Witness = nobody{}
+	}
 	s := &Shards{
 		cfg: cfg, stores: stores, log: cfg.Logger,
 		quiet: make(chan struct{}), stopped: make(chan struct{}),
@@ -134,7 +139,7 @@ func Start(cfg Config, stores Stores) (*Shards, error) {
 			ClaimTTL: cfg.ClaimTTL, WaitBudget: cfg.WaitBudget, Poll: pollEvery,
 			NewToken: newToken,
 			NewID:    func(partition int) run.ID { return run.MintID(time.Now(), partition) },
-			Gate:     view{&s.stores, cfg.Diverts}, Durability: cfg.Durability, Waited: waited,
+			Gate:     view{&s.stores, cfg.Diverts, cfg.Witness}, Durability: cfg.Durability, Waited: waited,
 		}, s.opened.close)}
 		// The supervisor restarts without a limit: the default one would stop
 		// a shard, and strand its keys, after ten panics.

@@ -99,6 +99,7 @@ func (c *call) end(outcome int32) bool {
 // tell gives a call its answer. Shards call it, each for its own calls.
 func (s *Shards) tell(a *shard.Answer[*call]) {
 	c := a.Ticket
+	s.cfg.Witness.Answered(&c.snapshot, 1+int(c.sharers.Load()&^closedFlag), a.Result, a.Err)
 	if c.reply != nil {
 		c.reply <- *a
 		return

@@ -107,4 +107,4 @@ type open struct{}
 
 func (open) Route(*run.Snapshot, time.Time) (d gate.Decision)  { return d }
 func (open) Decide(*run.Snapshot, time.Time) (d gate.Decision) { return d }
-func (open) Mollified(*run.Snapshot, time.Time)                {}
+func (open) Mollified(*run.Snapshot, time.Time) gate.Decision  { return gate.Decision{} }

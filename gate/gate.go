@@ -34,6 +34,7 @@ type Gate struct {
 	decided     decisions
 	counts      counts
 	trips       trips
+	history     history
 
 	seed    maphash.Seed
 	stripes [stripes]stripe
@@ -83,13 +84,14 @@ func (g *Gate) Decide(s *run.Snapshot, now time.Time) Decision {
 }
 
 // Mollified counts a trigger that went into the buffer because [Gate.Route]
-// said so, whatever the gate would say by now.
-func (g *Gate) Mollified(s *run.Snapshot, now time.Time) {
+// said so, whatever the gate would say by now. It returns what was counted.
+func (g *Gate) Mollified(s *run.Snapshot, now time.Time) Decision {
 	d, enrolled := g.route(s, g.at(now), 1)
 	if d.Outcome != Mollify {
 		d = Decision{Outcome: Mollify, Reason: ReasonRate}
 	}
 	g.decided.record(d, enrolled)
+	return d
 }
 
 // Count counts n triggers of an environment without deciding anything. Not for
@@ -152,6 +154,12 @@ func (g *Gate) Switch(on bool) { g.off.Store(!on) }
 // SetShadow turns shadow mode on or off, from the next decision on.
 func (g *Gate) SetShadow(on bool) { g.shadow.Store(on) }
 
+// Limits returns the limits that hold for an environment.
+func (g *Gate) Limits(environment string) Limits {
+	l, _ := g.overrides.of(environment)
+	return Limits{Window: span(l.window), Threshold: int(l.threshold), Hold: span(l.hold)}
+}
+
 // Check says what is wrong with an override, by the name of the field: it is judged
 // together with the configured settings that it leaves.
 func (g *Gate) Check(o Override) error {
@@ -166,8 +174,11 @@ func (g *Gate) Replace(all map[string]Override) (refused map[string]error) {
 	return g.overrides.replace(all)
 }
 
+// clockBegins is what the gate's own clock begins with.
+const clockBegins = 1_000_000
+
 // at is a moment on the gate's own clock: microseconds, always positive, and
 // not moved by whoever sets the machine's clock.
 func (g *Gate) at(now time.Time) int64 {
-	return max(micros(now.Sub(g.began)), 0) + 1_000_000
+	return max(micros(now.Sub(g.began)), 0) + clockBegins
 }

@@ -25,6 +25,7 @@ type trip struct {
 	began   int64
 	counted int64 // in the window, when it began
 	limits  limits
+	number  int // in the history
 	told    bool
 }
 
@@ -32,10 +33,14 @@ type trip struct {
 // with no lock held.
 func (g *Gate) noteTrip(e *environment, counted, now int64, l limits) {
 	g.counts.trips.Add(1)
+	number := g.history.begin(Trip{
+		Environment: e.id, Reason: ReasonRate, Began: g.moment(now), Counted: counted,
+		Limits: Limits{Window: span(l.window), Threshold: int(l.threshold), Hold: span(l.hold)},
+	})
 	g.trips.mu.Lock()
 	defer g.trips.mu.Unlock()
 	if len(g.trips.list) < g.cfg.Environments {
-		g.trips.list = append(g.trips.list, trip{environment: e, began: now, counted: counted, limits: l})
+		g.trips.list = append(g.trips.list, trip{environment: e, began: now, counted: counted, limits: l, number: number})
 	}
 }
 
@@ -44,14 +49,21 @@ func (g *Gate) noteTrip(e *environment, counted, now int64, l limits) {
 func (g *Gate) Log(ctx context.Context) {
 	tick := time.NewTicker(logEvery)
 	defer tick.Stop()
-	pressed := ""
+	pressed, number := noReason, 0
 	for {
 		select {
 		case <-tick.C:
 			g.logTrips()
-			if now := g.Pressure(); now != pressed {
-				g.logPressure(pressed, now)
-				pressed = now
+			now := g.pressure.reason(g.at(g.cfg.Now()))
+			if now == pressed {
+				continue
+			}
+			g.logPressure(pressed.String(), now.String())
+			if pressed != noReason {
+				g.history.end(number, g.cfg.Now())
+			}
+			if pressed = now; now != noReason {
+				number = g.history.begin(Trip{Reason: now, Began: g.cfg.Now()})
 			}
 		case <-ctx.Done():
 			return
@@ -89,6 +101,7 @@ func (g *Gate) logTrips() {
 			kept = append(kept, t)
 			continue
 		}
+		g.history.end(t.number, g.moment(held))
 		g.cfg.Logger.Info("an environment is not mollified any more", slog.String("environment", t.id),
 			slog.Duration("lasted", span(max(held-t.began, 0)).Round(time.Millisecond)))
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"reflect"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -29,6 +30,7 @@ type Worker interface {
 type AdminConfig struct {
 	Worker    Worker    // required
 	Overrides Overrides // required
+	Explainer Explainer // required
 	// Authenticate returns the name of whom an admin token belongs to. Required.
 	Authenticate func(bearer string) (name string, ok bool)
 	// Environment returns the id of the environment that a text names: an id, or
@@ -71,7 +73,7 @@ func NewAdmin(cfg AdminConfig) http.Handler {
 			id: "finishRun", summary: "Report a run's status",
 			request: reflect.TypeFor[finishBody](), answer: reflect.TypeFor[workView](),
 		},
-	}, a.overrideOperations()...))
+	}, slices.Concat(a.overrideOperations(), a.explainOperations())...))
 	s.mux.HandleFunc("/debug/pprof/", pprof.Index)
 	s.mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	s.mux.HandleFunc("/debug/pprof/profile", pprof.Profile)

@@ -109,6 +109,7 @@ func (t *Table[T]) Arrive(c Caller[T]) {
 	if c.Snapshot.Key.IsZero() {
 		f := t.newFlight(c)
 		t.begun++
+		t.elect(f) // it has its id before it is decided on
 		if c.Claims && t.cfg.Gate.Decide(c.Snapshot) {
 			t.accept(f)
 		} else {
