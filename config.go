@@ -66,6 +66,9 @@ type Config struct {
 	Gate GateConfig
 	// Buffer bounds what is mollified and not yet drained.
 	Buffer BufferConfig
+	// RingBytes is how much this node keeps of what it has acknowledged and only Redis
+	// holds, to put it back if Redis loses it. Default 64 MiB; negative keeps nothing.
+	RingBytes int64
 	// NoDrain leaves the buffer to other nodes. Some node has to drain.
 	NoDrain bool
 	// NoDivert refuses triggers while Postgres is down, instead of taking them
@@ -170,6 +173,7 @@ func (c Config) WithDefaults() Config {
 	def(&c.Buffer.MaxAge, 24*time.Hour)
 	def(&c.Recent, 32_768)
 	def(&c.Node, "node_"+strings.ToLower(rand.Text()[:8]))
+	def(&c.RingBytes, 64<<20)
 	if c.Enrolled == nil {
 		c.Enrolled = func(string) bool { return true }
 	}

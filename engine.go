@@ -19,6 +19,7 @@ import (
 	"github.com/e0ff5a15/mollifier/gate"
 	"github.com/e0ff5a15/mollifier/override"
 	"github.com/e0ff5a15/mollifier/redisdb"
+	"github.com/e0ff5a15/mollifier/ring"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 	"github.com/e0ff5a15/mollifier/runstore/schema"
@@ -33,6 +34,7 @@ type Engine struct {
 	redis     *redisdb.DB
 	claims    *claim.Store
 	buffer    *buffer.Store
+	ring      *ring.Ring // nil if nothing is kept
 	gate      *gate.Gate
 	runs      *runstore.Store
 	reader    *fallback.Reader
@@ -76,6 +78,9 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	e.watch = watch.New(watch.Config{Source: newWatched(e)})
 	loops, stop := context.WithCancel(context.Background())
 	e.stopLoops = stop
+	if e.ring != nil {
+		e.ring.Start(e.redis, e.buffer, e.runs, cfg.Logger)
+	}
 	e.loops.Go(func() { e.listen(loops) })
 	e.loops.Go(func() { _ = e.gate.Report(loops) })
 	e.loops.Go(func() { e.gate.Log(loops) })
@@ -206,6 +211,7 @@ func (e *Engine) Ready(ctx context.Context) error {
 func (e *Engine) Close(ctx context.Context) (err error) {
 	e.closeOnce.Do(func() {
 		err = errors.Join(e.shards.Stop(ctx), e.drain.Stop(ctx))
+		e.ring.Stop()
 		e.stopLoops()
 		e.loops.Wait()
 		e.watch.Close()

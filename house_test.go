@@ -30,6 +30,7 @@ var floors = map[string]int{
 	"drain":             4,
 	"fleet":             3,
 	"live":              7,
+	"ring":              4,
 	"fallback":          4,
 	"explain":           4,
 	"watch":             4,

@@ -19,6 +19,7 @@ import (
 	"github.com/e0ff5a15/mollifier/fleet"
 	"github.com/e0ff5a15/mollifier/gate"
 	"github.com/e0ff5a15/mollifier/redisdb"
+	"github.com/e0ff5a15/mollifier/ring"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 	"github.com/e0ff5a15/mollifier/shard"
@@ -40,7 +41,7 @@ func (e *Engine) open(ctx context.Context) error {
 	}
 	e.reader = fallback.New(fallback.Config{
 		Rows: e.runs, Entries: e.buffer, Records: fallback.RedisRecords{DB: e.redis},
-		Partitions: e.cfg.Partitions, Buffers: e.enrolment.claims,
+		Partitions: e.cfg.Partitions, Buffers: e.enrolment.claims, Kept: e.ring.Holds,
 	})
 	var err error
 	if e.telemetry, err = telemetry.New(e.cfg.MeterProvider, e.cfg.TracerProvider); err != nil {
@@ -97,7 +98,14 @@ func (e *Engine) make() (err error) {
 	if e.claims, err = claim.New(e.redis, claim.Config{TTL: e.cfg.ClaimTTL}); err != nil {
 		return fmt.Errorf("mollifier: Config.ClaimTTL: %w", err)
 	}
-	if e.buffer, err = buffer.New(e.redis, buffer.Config{}); err != nil {
+	var kept buffer.Config
+	if e.cfg.RingBytes > 0 {
+		if e.ring, err = ring.New(ring.Config{Bytes: e.cfg.RingBytes, Partitions: e.cfg.Partitions}); err != nil {
+			return fmt.Errorf("mollifier: Config.RingBytes: %w", err)
+		}
+		kept.Keeper = e.ring
+	}
+	if e.buffer, err = buffer.New(e.redis, kept); err != nil {
 		return fmt.Errorf("mollifier: Config.Buffer: %w", err)
 	}
 	e.board = fleet.New(e.redis)

@@ -8,6 +8,7 @@ import (
 	"github.com/e0ff5a15/mollifier/drain"
 	"github.com/e0ff5a15/mollifier/fleet"
 	"github.com/e0ff5a15/mollifier/gate"
+	"github.com/e0ff5a15/mollifier/ring"
 	"github.com/e0ff5a15/mollifier/telemetry"
 )
 
@@ -30,6 +31,10 @@ func (e *Engine) DrainStats() (stats drain.Stats, rate float64) {
 	_, rate = e.drain.Rate("")
 	return e.drain.Stats(), rate
 }
+
+// RingStats tells what this node keeps of what only Redis holds, and what of it had to
+// be put back.
+func (e *Engine) RingStats() ring.Stats { return e.ring.Stats() }
 
 // Tripped returns the environments that their rate has tripped now, as this node
 // knows, those with most triggers first; and how many there are. See [gate.Gate.Tripped].

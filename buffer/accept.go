@@ -135,6 +135,7 @@ func (s *Store) Accept(ctx context.Context, runs []Acceptance) []Accepted {
 				accepted[i].Err = redisdb.Unreadable()
 			default:
 				accepted[i] = parseAccepted(texts[at], &runs[i])
+				s.keepAccepted(&runs[i], packs[c].body(at), &accepted[i])
 			}
 		}
 	}

@@ -2,7 +2,9 @@ package buffer
 
 import (
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +42,8 @@ func TestCluster(t *testing.T) {
 			t.Fatal("the cluster never came up")
 		}
 	}
-	b := onRedis(t, redisdb.Config{URL: server.URL(), Prefix: "m", Partitions: 16, Deadline: 10 * time.Second}, Config{})
+	keeper := &shelf{}
+	b := onRedis(t, redisdb.Config{URL: server.URL(), Prefix: "m", Partitions: 16, Deadline: 10 * time.Second}, Config{Keeper: keeper})
 	if !b.db.Cluster() {
 		t.Fatal("no cluster")
 	}
@@ -116,6 +119,25 @@ func TestCluster(t *testing.T) {
 	}
 	if heads := must(b.Heads(t.Context(), all)); len(heads) != 16 {
 		t.Fatalf("%+v", heads)
+	}
+	if err := b.sound(); err != nil {
+		t.Fatal(err)
+	}
+	kept := slices.Collect(maps.Values(keeper.kept))
+	for _, name := range raw.Keys(t.Context(), "m:*").Val() {
+		raw.Del(t.Context(), name)
+	}
+	for round := range 2 {
+		for i, r := range b.Restore(t.Context(), kept) {
+			if r.Err != nil || r.Run != (round == 0) {
+				t.Fatalf("%d: %+v", i, r)
+			}
+		}
+		for i, st := range b.Standing(t.Context(), kept) {
+			if st.Stand != Waiting {
+				t.Fatalf("%d: %+v", i, st)
+			}
+		}
 	}
 	if err := b.sound(); err != nil {
 		t.Fatal(err)

@@ -145,6 +145,22 @@
 // into Postgres; if there are later patches, it returns them and changes nothing,
 // so that none is lost between a drainer's read and its commit.
 //
+// # What Redis loses
+//
+// A Redis that comes back without its last writes, or without any, has lost entries
+// that were acknowledged. Who acknowledged one is told of it as it is stored
+// ([Keeper]), and can compare ([Store.Standing]) and write it again
+// ([Store.Restore]). A restored entry is returned, for nobody knows whether Postgres
+// has the run; it stands at the end of its queue, and the record of its key is left as
+// it is. Package ring says when that is right.
+//
+// A patch is made from the version before it, so an entry that has the last patch
+// that somebody keeps has all before it, and one that has the first of them can
+// take the others. Else the entry was changed anew in between: the lost patches
+// are added behind, under the names that they had, and then what the entry had of
+// its own once more, so that it keeps the last word. That takes versions which the
+// row can not have: what it has of the lost ones are no more than those.
+//
 // # What a crash leaves behind, and why each script may be repeated
 //
 //   - accept: one script writes record, entry, queue, index and counts, or
@@ -161,6 +177,7 @@
 //     may be executed after it, by a Redis that hung; so it is repeated for as long
 //     as that can be.
 //   - patch: its 16 bytes tell a repetition from another writer's equal patch.
+//   - restore: what is there is left as it is.
 //   - reap, set aside, revive: each moves what is there; nothing to move is done.
 //
 // No script writes into an entry that is not there: an entry that is gone stays

@@ -50,6 +50,15 @@ type Entry struct {
 	Size     int64 // bytes of snapshot and patches
 	// Now is Redis's TIME when the entry was read.
 	Now run.Instant
+
+	stored stored
+}
+
+// stored is what an entry was read from.
+type stored struct {
+	snapshot string
+	hash     string // blank without a key
+	patches  []string
 }
 
 // Patched is what the run has become.
@@ -76,8 +85,8 @@ const (
 	noHashFirst = ' '
 )
 
-// parseEntry reads a whole entry. It is total. What it returns shares no memory
-// with the text.
+// parseEntry reads a whole entry. It is total. Nothing that a caller may change
+// shares memory with the text.
 func parseEntry(v any, now run.Instant) (Entry, error) {
 	text, ok := v.(string)
 	if !ok || len(text) < headSize || text[0] != entryForm {
@@ -106,7 +115,8 @@ func parseEntry(v any, now run.Instant) (Entry, error) {
 	}
 	e.Size = size - e.Ver*frameLen
 	end := len(text) - int(patches)
-	snap, err := run.DecodeSnapshot([]byte(text[headSize:end]))
+	e.stored = stored{snapshot: text[headSize:end], hash: text[atHash:headSize]}
+	snap, err := run.DecodeSnapshot([]byte(e.stored.snapshot))
 	if err != nil {
 		return Entry{}, fmt.Errorf("buffer: entry: %w", err)
 	}
@@ -128,7 +138,8 @@ func parseEntry(v any, now run.Instant) (Entry, error) {
 		if err != nil {
 			return Entry{}, err
 		}
-		e.Patches, rest = append(e.Patches, patch), rest[length:]
+		e.Patches, e.stored.patches = append(e.Patches, patch), append(e.stored.patches, rest[:length])
+		rest = rest[length:]
 	}
 	if rest != "" {
 		return Entry{}, errUnreadable

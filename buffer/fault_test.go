@@ -184,17 +184,17 @@ func TestLeastRights(t *testing.T) {
 	err := b.raw.Do(t.Context(), "ACL", "SETUSER", "mollifier", "on", ">secret", "resetchannels", "~m:*", "&m:*", "-@all",
 		"+hello", "+client|setname", "+select", "+ping", "+info", "+eval", "+evalsha",
 		"+get", "+getrange", "+strlen", "+mget", "+set", "+setrange", "+mset", "+append", "+time", "+publish", "+exists", "+del", "+pexpire",
-		"+hget", "+hmget", "+hgetall", "+hset", "+hdel",
+		"+hget", "+hmget", "+hgetall", "+hset", "+hdel", "+persist",
 		"+lrange", "+ltrim", "+lpush", "+rpush", "+llen", "+lindex", "+lrem",
 		"+zadd", "+zrem", "+zcard", "+zcount", "+zrange", "+zrangebyscore", "+zrangebylex", "+zrevrangebylex").Err()
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := strings.LastIndex(server.URL(), "@")
-	raw := b.raw
+	raw, keeper := b.raw, &shelf{}
 	b = onRedis(t, redisdb.Config{
 		URL: "redis://mollifier:secret@" + server.URL()[at+1:], Prefix: "m", Partitions: partitions, Deadline: 10 * time.Second,
-	}, Config{})
+	}, Config{Keeper: keeper})
 	b.raw = raw
 	for range 2 {
 		token := NewToken()
@@ -202,6 +202,7 @@ func TestLeastRights(t *testing.T) {
 		b.buffered(s)
 		b.want(b.fresh(snap(1, "key")), BoundTo)
 		b.buffered(other)
+		unchanged := b.raw.Dump(t.Context(), b.entryName(s)).Val()
 		patch(t, b, ref(s), run.Patch{Delay: 5})
 		b.lease(1, 9, token)
 		b.held("extend", b.Extend(t.Context(), []Holding{{ref(s), token}}, time.Hour), HeldDone)
@@ -219,6 +220,11 @@ func TestLeastRights(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		b.ack(Ack{Ref: ref(s), Ver: 1})
+		b.raw.RestoreReplace(t.Context(), b.entryName(s), time.Minute, unchanged)
+		b.raw.SetRange(t.Context(), b.entryName(s), int64(atStatus), string(rune(Materialised)))
+		b.stands(keeper.kept[s.ID], Lacking)
+		b.restore(keeper.kept[s.ID], Restored{Patches: 1})
 		b.ack(Ack{Ref: ref(s), Ver: 1})
 		late := snap(1, "late")
 		b.buffered(late)

@@ -171,6 +171,12 @@ func (p *pack) more(a *Acceptance) span {
 	return p.from(at)
 }
 
+// body is the snapshot of an item, as it is stored.
+func (p *pack) body(at int) []byte {
+	s := p.runArgs[runArgs*at+1]
+	return p.text[s.from:s.to]
+}
+
 func (p *pack) from(at int) span { return span{at, len(p.text)} }
 
 func (p *pack) put(text string) span {

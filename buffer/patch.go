@@ -3,6 +3,7 @@ package buffer
 import (
 	"context"
 	"crypto/rand"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -57,9 +58,8 @@ func (s *Store) Patch(ctx context.Context, r Ref, change func(*Entry) (run.Patch
 		if patch.Empty() {
 			return e, Applied, nil
 		}
-		patch.Ver = e.Ver + 1
 		var outcome Outcome
-		if got, outcome, err = s.write(ctx, p, r, &e, patch); err != nil || outcome != 0 {
+		if got, outcome, err = s.write(ctx, p, r, &e, patch, newNonce()); err != nil || outcome != 0 {
 			return e, outcome, err
 		}
 		wait := time.NewTimer(pause.NextBackOff())
@@ -77,12 +77,17 @@ func full() error {
 	return &run.RefusedError{Reason: run.ErrOverloaded, Part: "buffer", RetryAfter: time.Second}
 }
 
-// write sends one patch. A zero Outcome without an error means that another came
-// first, and how the entry is now. e takes the patch in if it was applied.
-func (s *Store) write(ctx context.Context, partition int, r Ref, e *Entry, patch run.Patch) (Got, Outcome, error) {
-	stored := make([]byte, nonceLen, 256)
-	_, _ = rand.Read(stored)
-	stored, err := patch.Append(stored)
+func newNonce() (n [nonceLen]byte) {
+	_, _ = rand.Read(n[:]) // never fails
+	return n
+}
+
+// write sends one patch as the next version, under a name of this writing. A zero
+// Outcome without an error means that another came first, and how the entry is now.
+// e takes the patch in if it was applied, and is kept.
+func (s *Store) write(ctx context.Context, partition int, r Ref, e *Entry, patch run.Patch, nonce [nonceLen]byte) (Got, Outcome, error) {
+	patch.Ver = e.Ver + 1
+	stored, err := patch.Append(append(make([]byte, 0, 256), nonce[:]...))
 	if err != nil {
 		return Got{}, 0, err
 	}
@@ -105,6 +110,8 @@ func (s *Store) write(ctx context.Context, partition int, r Ref, e *Entry, patch
 	}
 	switch a.value {
 	case "d":
+		e.stored.patches = append(slices.Clip(e.stored.patches), string(stored))
+		s.keepStored(r, e)
 		e.Patches = append(e.Patches[:len(e.Patches):len(e.Patches)], patch)
 		e.Ver, e.Size = patch.Ver, e.Size+int64(len(stored))
 		return Got{}, Applied, nil

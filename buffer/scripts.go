@@ -41,6 +41,10 @@ var (
 	headsLua string
 	//go:embed lua/stale.lua
 	staleLua string
+	//go:embed lua/standing.lua
+	standingLua string
+	//go:embed lua/restore.lua
+	restoreLua string
 )
 
 const (
@@ -65,4 +69,6 @@ var (
 	usageScript   = redisdb.NewScript(readsIt + commonLua + usageLua)
 	headsScript   = redisdb.NewScript(readsIt + commonLua + headsLua)
 	staleScript   = redisdb.NewScript(readsIt + commonLua + staleLua)
+	standsScript  = redisdb.NewScript(readsIt + commonLua + standingLua)
+	restoreScript = redisdb.NewScript(grows + commonLua + restoreLua)
 )

@@ -38,6 +38,8 @@ type Config struct {
 	// change until it is materialised. Default 1,000 and 16 MiB.
 	MaxPatches    int
 	MaxEntryBytes int64
+	// Keeper is told what this node acknowledges. Nil: nobody is.
+	Keeper Keeper
 }
 
 func (c Config) validate() error {

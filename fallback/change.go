@@ -198,7 +198,7 @@ func (r *Reader) changeRow(ctx context.Context, environment string, id run.ID, c
 		// Postgres lost what it had committed. The entry is drained again.
 		return run.Run{}, run.ID{}, &run.RefusedError{Reason: run.ErrUnavailable, Part: "postgres", Err: err}
 	case err != nil:
-		return run.Run{}, run.ID{}, err
+		return run.Run{}, run.ID{}, r.unlessKept(environment, id, err)
 	case row.Canonical != id:
 		return run.Run{}, row.Canonical, nil
 	}

@@ -50,6 +50,8 @@ func (r *Reader) Runs(ctx context.Context, environment string, ids []run.ID) (ma
 			out[id] = synthetic(&own, r.ancestry(ctx, &own))
 		case hidden != nil && failed == nil:
 			failed = hidden
+		case failed == nil && r.Kept(environment, id):
+			failed = r.unlessKept(environment, id, run.ErrNotFound)
 		}
 	}
 	return out, failed

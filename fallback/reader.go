@@ -24,6 +24,9 @@ type Config struct {
 	Patience time.Duration
 	// Buffers says whether runs of an organisation are ever buffered. Nil: all are.
 	Buffers func(organisation string) bool
+	// Kept says, from memory, that a run was acknowledged here and may be nowhere for
+	// a moment, because Redis lost it: it is then unavailable, not unknown. Nil: none is.
+	Kept func(environment string, id run.ID) bool
 	// Now is the node's clock, used for spans only. Default time.Now.
 	Now func() time.Time
 }
@@ -42,6 +45,9 @@ func New(c Config) *Reader {
 	}
 	if c.Buffers == nil {
 		c.Buffers = func(string) bool { return true }
+	}
+	if c.Kept == nil {
+		c.Kept = func(string, run.ID) bool { return false }
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -88,8 +94,19 @@ func (r *Reader) Run(ctx context.Context, environment string, id run.ID) (run.Ru
 	case hidden != nil && errors.Is(rowErr, run.ErrNotFound):
 		return run.Run{}, hidden
 	}
-	return run.Run{}, rowErr
+	return run.Run{}, r.unlessKept(environment, id, rowErr)
 }
+
+// unlessKept is an error of a run that neither store has, if that is what err says.
+func (r *Reader) unlessKept(environment string, id run.ID, err error) error {
+	if errors.Is(err, run.ErrNotFound) && r.Kept(environment, id) {
+		return &run.RefusedError{Reason: run.ErrUnavailable, Part: "redis", RetryAfter: time.Second, Err: errLost}
+	}
+	return err
+}
+
+// errLost is a run that Redis has lost and that is about to be put back.
+var errLost = errors.New("the run is being put back")
 
 // firstLook reads the row that any Postgres has, while patience lasts.
 func (r *Reader) firstLook(ctx context.Context, environment string, id run.ID) (run.Run, error) {

@@ -95,6 +95,11 @@ func (n Names) Usage(partition int) string { return n.partitions[partition] + "u
 // "<envTag>:<run>".
 func (n Names) Dead(partition int) string { return n.partitions[partition] + "dead" }
 
+// Beat is the number that a node has written last: a string.
+func (n Names) Beat(partition int, node string) string {
+	return n.partitions[partition] + "hb:" + node
+}
+
 // Rate is what the gate counts of an environment.
 func (n Names) Rate(envTag string) string { return n.prefix + ":{g:" + envTag + "}:rate" }
 

@@ -50,7 +50,7 @@ func TestNames(t *testing.T) {
 				}
 			}
 		}
-		for _, name := range []string{n.Leases(p), n.Envs(p), n.Usage(p), n.Dead(p)} {
+		for _, name := range []string{n.Leases(p), n.Envs(p), n.Usage(p), n.Dead(p), n.Beat(p, "l")} {
 			want++
 			seen[name] = true
 		}

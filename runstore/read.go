@@ -69,3 +69,40 @@ func scanAsked(row pgx.CollectableRow) (run.Run, error) {
 	}
 	return r, nil
 }
+
+var versionsSQL = statement("versions")
+
+// Versions tells, on the primary, which of the runs have a row, aliases included,
+// and for each the version of its buffer entry that the row has. An id that is not
+// in the map has none. Errors are as those of [Store.Runs].
+func (s *Store) Versions(ctx context.Context, environment string, ids []run.ID) (map[run.ID]int64, error) {
+	if environment == "" {
+		return nil, missing("environment")
+	}
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = id.String()
+	}
+	var found map[run.ID]int64
+	c := s.retry(ctx, s.cold, aFewTimes, func(ctx context.Context, conn *pgxpool.Conn) error {
+		found = make(map[run.ID]int64, len(ids))
+		rows, err := conn.Query(ctx, versionsSQL, environment, texts)
+		if err != nil {
+			return err
+		}
+		var (
+			text string
+			ver  int64
+		)
+		_, err = pgx.ForEachRow(rows, []any{&text, &ver}, func() error {
+			id, err := run.ParseID(text)
+			found[id] = ver
+			return err
+		})
+		return err
+	})
+	if c != nil {
+		return nil, outward(c)
+	}
+	return found, nil
+}

@@ -9,6 +9,7 @@ import (
 	"github.com/e0ff5a15/mollifier/drain"
 	"github.com/e0ff5a15/mollifier/httpapi"
 	"github.com/e0ff5a15/mollifier/live"
+	"github.com/e0ff5a15/mollifier/ring"
 )
 
 // statsPath answers the engine's counters.
@@ -48,6 +49,7 @@ type stats struct {
 	Gate   gateStats   `json:"gate"`
 	Buffer bufferStats `json:"buffer"`
 	Drain  drainStats  `json:"drain"`
+	Ring   ring.Stats  `json:"ring"`
 }
 
 type gateStats struct {
@@ -100,6 +102,7 @@ func readStats(e *mollifier.Engine) stats {
 		out.Buffer.Organisations[organisation] = levelOf(l)
 	}
 	out.Drain.Stats, out.Drain.Rate = e.DrainStats()
+	out.Ring = e.RingStats()
 	return out
 }
 

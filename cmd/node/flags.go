@@ -54,6 +54,7 @@ type settings struct {
 	engine              mollifier.Config
 	gate, algorithm     string
 	drain, divert       bool
+	ringBytes           int64
 	packets             packetSettings
 	publicURL           string
 	rateLimit           httpapi.RateLimit
@@ -91,6 +92,7 @@ func newSettings() *settings {
 	fs.IntVar(&s.engine.Buffer.TotalEntries, "buffer-total-entries", def.Buffer.TotalEntries, "most runs in the buffer, at least -buffer-entries; more are refused with 503")
 	fs.Int64Var(&s.engine.Buffer.TotalBytes, "buffer-total-bytes", def.Buffer.TotalBytes, "most bytes in the buffer, at least -buffer-bytes; more are refused with 503")
 	fs.DurationVar(&s.engine.Buffer.MaxAge, "buffer-age", def.Buffer.MaxAge, "age of the oldest run in the buffer over which it takes no more and refuses with 503, at least 1m")
+	fs.Int64Var(&s.ringBytes, "ring-bytes", def.RingBytes, "most bytes that this node keeps of runs that only Redis holds, to put them back if Redis loses them; 0 keeps none")
 	fs.BoolVar(&s.drain, "drain", true, "move runs from the buffer into Postgres on this node; some node has to")
 	fs.BoolVar(&s.divert, "divert", true, "take triggers into the buffer while Postgres is down, instead of refusing them")
 	fs.StringVar(&s.packets.place, "packets", "", "`place` of large payloads that clients upload: a folder; or s3://KEY:SECRET@HOST/BUCKET[/PREFIX][?region=R&tls=false&style=path|host], better given as a variable; or off (default packets in the data folder)")
@@ -262,6 +264,12 @@ func (s *settings) checkStorm() error {
 		return usagef("-gate-threshold: must be 1 to 1000000, and at most one for each microsecond of -gate-window")
 	}
 	s.engine.NoDrain, s.engine.NoDivert = !s.drain, !s.divert
+	switch s.engine.RingBytes = s.ringBytes; {
+	case s.ringBytes < 0:
+		return usagef("-ring-bytes: must be at least 0")
+	case s.ringBytes == 0:
+		s.engine.RingBytes = -1
+	}
 	return nil
 }
 

@@ -151,8 +151,8 @@ func (p *report) print(out io.Writer) {
 			continue
 		}
 		lost := fmt.Sprint(s.lost)
-		if n.Loses {
-			lost += " (may)"
+		if n.Empties {
+			lost += " (with a node's end)"
 		}
 		fmt.Fprintf(w, "%s %s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", n.Class, n.Name, s.single, s.paired, s.held, s.broken, s.void,
 			s.acked, lost, s.aliases, s.reads, s.stale, s.worst.Round(time.Millisecond), s.refusal.Round(time.Millisecond), strings.Join(s.seeds, " "))

@@ -189,9 +189,11 @@ func (r *runner) play(ctx context.Context, res *result, folder string, i int, se
 		res.err = err
 		return
 	}
+	forgets := false
 	for _, n := range res.nemeses {
-		end.Loses, end.Hides = end.Loses || n.Loses, end.Hides || n.Hides
+		end.Empties, end.Hides, forgets = end.Empties || n.Empties, end.Hides || n.Hides, forgets || n.Forgets
 	}
+	end.Loses = end.Empties && forgets
 	if len(windows) > 0 {
 		end.Mended = windows[len(windows)-1].To
 	}

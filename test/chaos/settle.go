@@ -46,7 +46,12 @@ func (r *runner) settle(ctx context.Context, l *load.Load, seed uint64) (*histor
 		return nil, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if err := r.drained(ctx); err != nil {
+	// What is put back comes into the buffer again: a ring that has nothing left to put
+	// back, and then a buffer that is empty.
+	if err := r.until(ctx, r.cluster.Kept, "the nodes keep"); err != nil {
+		return nil, err
+	}
+	if err := r.until(ctx, r.cluster.Waiting, "the buffer holds"); err != nil {
 		return nil, err
 	}
 	end := &history.End{Reads: map[string]history.Read{}}
@@ -81,17 +86,17 @@ func rowsOf(ctx context.Context, conn *pgx.Conn, task string) (map[string]histor
 	return found, rows.Err()
 }
 
-// drained waits until Redis holds no entry that is not acknowledged as drained.
-func (r *runner) drained(ctx context.Context) error {
+// until waits until a count is 0.
+func (r *runner) until(ctx context.Context, count func(context.Context) (int64, error), what string) error {
 	waiting, cancel := context.WithTimeout(ctx, drainWithin)
 	defer cancel()
 	for {
-		left, err := r.cluster.Waiting(waiting)
+		left, err := count(waiting)
 		if err == nil && left == 0 {
 			return nil
 		}
 		if waitErr := cluster.Wait(waiting, 50*time.Millisecond); waitErr != nil {
-			return fmt.Errorf("the buffer still holds %d runs after %s (%w)", left, drainWithin, errors.Join(err, ctx.Err()))
+			return fmt.Errorf("%s %d runs after %s (%w)", what, left, drainWithin, errors.Join(err, ctx.Err()))
 		}
 	}
 }

@@ -253,6 +253,19 @@ func (c *Cluster) Waiting(ctx context.Context) (n int64, err error) {
 	}
 }
 
+// Kept is how many runs the nodes keep because only Redis has them, or has had them
+// when they looked last. It is 0 once all of them are in Postgres.
+func (c *Cluster) Kept(ctx context.Context) (total int64, err error) {
+	for _, node := range c.Nodes {
+		n, err := node.kept(ctx)
+		if err != nil {
+			return 0, err
+		}
+		total += n
+	}
+	return total, nil
+}
+
 // Attempts is how many attempts are counted in the buffer's entries.
 func (c *Cluster) Attempts(ctx context.Context) (n int, err error) {
 	client := c.client()

@@ -2,8 +2,10 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -174,6 +176,24 @@ func (n *Node) signal(s syscall.Signal) error {
 		return err
 	}
 	return nil
+}
+
+// kept is how many runs the node keeps because only Redis has them.
+func (n *Node) kept(ctx context.Context) (int64, error) {
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, n.Info().Admin+"/admin/v1/stats", http.NoBody)
+	if err != nil {
+		return 0, err
+	}
+	answer, err := http.DefaultClient.Do(q)
+	if err != nil {
+		return 0, err
+	}
+	defer answer.Body.Close()
+	var stats struct {
+		Ring struct{ Entries int64 }
+	}
+	err = json.NewDecoder(answer.Body).Decode(&stats)
+	return stats.Ring.Entries, err
 }
 
 // Log is the file with everything that the node printed.

@@ -110,6 +110,10 @@ func (v *Verdict) checkSet(acked map[string]Op, end *End) {
 	}
 }
 
+// putBack is how long after a fault a run that Redis lost may be nowhere: a breaker's
+// pause, a beat, a look.
+const putBack = 4 * time.Second
+
 // rank orders what a run's status may become.
 func rank(status string) int {
 	switch status {
@@ -143,9 +147,9 @@ func (v *Verdict) checkReads(ops []Op, acked map[string]Op, end *End, faults []W
 		}
 		v.Reads++
 		_, there := end.Rows[op.Run]
-		// What Redis lost is nowhere until a drainer that has it writes its row.
-		between := slices.ContainsFunc(faults, func(w Window) bool { return op.Return >= w.From && op.Call <= w.To+int64(time.Second) })
-		if op.HTTP == 404 && !(end.Loses && (!there || between)) {
+		// What Redis lost is nowhere until it is put back, or a drainer that has it writes its row.
+		between := slices.ContainsFunc(faults, func(w Window) bool { return op.Return >= w.From && op.Call <= w.To+int64(putBack) })
+		if op.HTTP == 404 && !(end.Loses && !there) && !(end.Empties && between) {
 			v.found("invisible", "%s, acknowledged at %.6fs, is 404 at %.6fs (operation %d, %s; acknowledged by %s)",
 				op.Run, seconds(ack.Return), seconds(op.Call), op.N, op.Node, ack.Node)
 		}
@@ -168,7 +172,7 @@ func (v *Verdict) checkReads(ops []Op, acked map[string]Op, end *End, faults []W
 				i++
 			}
 			switch {
-			case r.rank >= highest.rank || end.Loses:
+			case r.rank >= highest.rank || end.Empties:
 			case r.rank == 0 && end.Hides && slices.ContainsFunc(faults, func(w Window) bool { return r.ret >= w.From && r.call <= w.To+int64(time.Second) }):
 				v.Stale++
 			default:
@@ -212,7 +216,7 @@ func (v *Verdict) checkChanges(ops []Op, end *End) {
 	}
 	for id, b := range counted {
 		have := end.Rows[id].Bumps
-		if (have < b.sure && !end.Loses && !end.merged(id)) || have > b.sure+b.perhaps {
+		if (have < b.sure && !end.Empties && !end.merged(id)) || have > b.sure+b.perhaps {
 			v.found("change", "the counter of %s is %d after %d additions, and %d more of unknown outcome", id, have, b.sure, b.perhaps)
 		}
 	}

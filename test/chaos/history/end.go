@@ -26,7 +26,8 @@ type End struct {
 	Overlaps int   // pairs of runs that hold one key at a time
 	BadAlias int   // aliases of what is no run
 	Mended   int64 // when the last fault ended
-	Loses    bool  // a fault of this run may lose what was only in Redis
+	Empties  bool  // a fault of this run may have Redis lose what it had; the nodes put it back
+	Loses    bool  // and a node that would put it back may have ended
 	Hides    bool  // a fault of this run may keep a node from Postgres
 }
 

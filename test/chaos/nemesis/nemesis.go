@@ -22,9 +22,12 @@ type Nemesis struct {
 	Class string // N1 to N14: the kind of fault
 	Name  string
 	What  string
-	// Loses is set where what was acknowledged and only in Redis may be lost, as
-	// docs/promises.md says.
-	Loses bool
+	// Empties is set where Redis may come back without what it had. What was only
+	// there is put back by the nodes that have acknowledged it.
+	Empties bool
+	// Forgets is set where such a node may end. Together with Empties what was only in
+	// Redis may be lost, as docs/promises.md says.
+	Forgets bool
 	// Hides is set where a node may be unable to ask Postgres while Redis answers. A
 	// run that was leased then is shown as it was accepted, whatever became of it.
 	Hides bool

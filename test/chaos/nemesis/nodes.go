@@ -8,10 +8,10 @@ import (
 )
 
 var nodes = []Nemesis{
-	{Class: "N1", Name: "node-kill", What: "a node is killed (SIGKILL) and started again", Run: func(ctx context.Context, f *Field) error {
+	{Class: "N1", Name: "node-kill", What: "a node is killed (SIGKILL) and started again", Forgets: true, Run: func(ctx context.Context, f *Field) error {
 		return f.kill(ctx, f.node(anyNode))
 	}},
-	{Class: "N2", Name: "drainer-kill", What: "a node that drains is killed in a burst, and another one soon after", Run: func(ctx context.Context, f *Field) error {
+	{Class: "N2", Name: "drainer-kill", What: "a node that drains is killed in a burst, and another one soon after", Forgets: true, Run: func(ctx context.Context, f *Field) error {
 		first := f.node(drains)
 		if err := f.kill(ctx, first); err != nil {
 			return err
@@ -41,7 +41,7 @@ var nodes = []Nemesis{
 		}
 		return nil
 	}},
-	{Class: "N10", Name: "rolling-restart", What: "one node after the other is stopped (SIGTERM) and started", Run: func(ctx context.Context, f *Field) error {
+	{Class: "N10", Name: "rolling-restart", What: "one node after the other is stopped (SIGTERM) and started", Forgets: true, Run: func(ctx context.Context, f *Field) error {
 		for _, n := range f.Nodes {
 			if err := n.Stop(40 * time.Second); err != nil {
 				return err

@@ -23,11 +23,11 @@ var redis = []Nemesis{
 	{Class: "N3", Name: "redis-freeze", What: "Redis hangs (SIGSTOP) and goes on", Run: func(ctx context.Context, f *Field) error {
 		return f.during(ctx, func() error { return f.Redis().Pause() }, func() error { return f.Redis().Resume() })
 	}},
-	{Class: "N7", Name: "redis-flush", What: "FLUSHALL", Loses: true, Run: func(ctx context.Context, f *Field) error {
+	{Class: "N7", Name: "redis-flush", What: "FLUSHALL", Empties: true, Run: func(ctx context.Context, f *Field) error {
 		return f.RedisDo(ctx, "FLUSHALL")
 	}},
-	{Class: "N7", Name: "redis-rollback", What: "Redis is killed and comes back with the file that it had a second before", Loses: true, Run: rollback},
-	{Class: "N7", Name: "redis-failover", What: "the primary dies, and a replica takes over that lacked the last moments", Loses: true, Run: failover},
+	{Class: "N7", Name: "redis-rollback", What: "Redis is killed and comes back with the file that it had a second before", Empties: true, Run: rollback},
+	{Class: "N7", Name: "redis-failover", What: "the primary dies, and a replica takes over that lacked the last moments", Empties: true, Run: failover},
 	{Class: "N11", Name: "redis-full", What: "Redis has no memory left (maxmemory is what it uses)", Run: func(ctx context.Context, f *Field) error {
 		return f.during(ctx, func() error {
 			info, err := f.RedisInfo(ctx, "memory")
