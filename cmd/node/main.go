@@ -96,7 +96,7 @@ func (a *app) run(ctx context.Context, args, environ []string) error {
 		Options:    set.options(),
 	}
 	root.Subcommands = []*ffcli.Command{
-		a.envCommand(set), a.migrateCommand(set), a.demoCommand(), a.openAPICommand(), a.versionCommand(),
+		a.envCommand(set), a.migrateCommand(set), a.demoCommand(), a.openAPICommand(), a.healthCommand(set), a.versionCommand(),
 	}
 	root.Exec = func(ctx context.Context, rest []string) error {
 		if len(rest) > 0 {
