@@ -238,10 +238,17 @@ func TestLivePage(t *testing.T) {
 		t.Errorf("/ goes to %q", at)
 	}
 	b.do(chromedp.KeyEvent(one.ID), chromedp.KeyEvent(kb.Enter))
-	b.until("an explanation", `document.getElementById("explained").textContent !== ""`)
+	b.until("an explanation", says("explained", one.ID)+`&& document.querySelectorAll("#explained .timeline li").length > 0`)
 	if at := ask[string](b, "location.hash"); at != "#run="+one.ID {
 		t.Errorf("the address has %q", at)
 	}
+	address := func(hash string) {
+		b.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf("location.hash = %q", hash)))
+	}
+	address("environment=demo%2Fprod&task=hello&key=order-to-explain")
+	b.until("the same by its key", says("explained", one.ID)+`&& document.getElementById("look-key").value === "order-to-explain"`)
+	address("run=run_nothing")
+	b.until("that there is none", `document.querySelector("#explained .problem")?.textContent === "Run not found"`)
 
 	b.do(chromedp.Evaluate[chromedp.Void]("document.activeElement.blur()"), chromedp.KeyEvent("p"))
 	b.until("the pause", says("link", "paused"))
@@ -386,9 +393,9 @@ func TestScreenshots(t *testing.T) {
 		seconds(14)
 		if callers == 128 {
 			b.until("the storm", says("headline-text", "storms"))
-			one := answered(t)(trigger(t.Context(), &http.Client{}, first.HTTP, first.Environments[1].Key, "order-7"))
-			b.do(chromedp.Navigate(first.Admin + "/#run=" + one.ID))
-			b.until("an explanation", `document.getElementById("explained").textContent !== ""`)
+			one := answered(t)(trigger(t.Context(), &http.Client{}, first.HTTP, first.Environments[1].Key, "order-to-explain"))
+			b.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf("location.hash = %q", "run="+one.ID)))
+			b.until("an explanation", says("explained", one.ID))
 			shoot(b, folderOf)
 		}
 		stop()
@@ -415,9 +422,21 @@ func shoot(b *browser, to string) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := os.WriteFile(to+"/"+shot.name+".png", small(b, picture), 0o644); err != nil {
-			b.Fatal(err)
-		}
+		write(b, to+"/"+shot.name+".png", picture)
+	}
+	b.theme("light")
+	b.screen(1180, 1180, false)
+	picture, err := chromedp.Run(b.ctx, chromedp.Screenshot(chromedp.CSS(`section[aria-labelledby="h-look"]`)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	write(b, to+"/live-explain.png", picture)
+}
+
+func write(b *browser, file string, picture []byte) {
+	b.Helper()
+	if err := os.WriteFile(file, small(b, picture), 0o644); err != nil {
+		b.Fatal(err)
 	}
 }
 

@@ -174,7 +174,8 @@ function environments(state) {
   }
   const known = $("known-environments");
   for (const e of state.environments) {
-    if (![...known.options].some((o) => o.value === e.id)) known.append(el("option", { value: e.id }, e.name || e.id));
+    const value = e.name || e.id;
+    if (![...known.options].some((o) => o.value === value)) known.append(el("option", { value }));
   }
 }
 

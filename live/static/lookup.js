@@ -1,4 +1,4 @@
-// Look up a run or a key, and show what the node can explain of it. The address keeps
+// Look up a run or a key, and show why it is what it is. The address keeps
 // what was asked, so that it can be sent to somebody else.
 
 import { el } from "./format.js";
@@ -48,15 +48,10 @@ async function ask(question) {
   const path = question.run === undefined
     ? `/admin/v1/explain?${new URLSearchParams({ environment: question.environment ?? "", task: question.task ?? "", key: question.key })}`
     : `/admin/v1/explain/${encodeURIComponent(question.run)}`;
-  const token = form.elements.token.value;
   let shown;
   try {
-    const answer = await fetch(path, {
-      headers: token ? { Authorization: `Bearer ${token}` } : {},
-      signal: AbortSignal.timeout(15_000),
-    });
+    const answer = await fetch(path, { signal: AbortSignal.timeout(15_000) });
     const body = await answer.json();
-    $("token-field").hidden = $("token-field").hidden && answer.status !== 401;
     shown = answer.ok ? explained(body) : [problem(body)];
   } catch {
     shown = [el("p", { class: "problem" }, "The node did not answer.")];
@@ -65,31 +60,53 @@ async function ask(question) {
 }
 
 function problem(body) {
-  return el("p", { class: "problem" }, body.detail || body.error || body.title || "The node can not say.");
+  return el("p", { class: "problem" }, body.detail || body.error || "The node can not say.");
 }
 
-// explained shows an answer whole: its sentence first, then all that it says, whatever
-// that is. Names are shown as words: "acceptedAt" is "accepted at".
-function explained(body) {
-  const { summary, ...rest } = body;
-  return [...(summary ? [el("p", { class: "story" }, summary)] : []), facts(rest)];
+// explained shows an explanation: its sentence, then what happened in the order of time,
+// then what the stores have, then what nobody knows any more.
+function explained({ summary, node, run, key, states, decisions, trips, unknown }) {
+  const steps = [
+    ...(states ?? []).map((s) => ({ at: s.at, kind: "state", text: s.text ? `${s.state}: ${s.text}` : s.state })),
+    ...(decisions ?? []).map((d) => ({ at: d.at, kind: "decision", text: d.text, until: d.last })),
+    ...(trips ?? []).map((t) => ({ at: t.began, kind: "trip", text: `${t.all ? "all environments were" : "the environment was"} mollified: ${t.text}`, until: t.ended })),
+  ];
+  const when = (step) => (step.at ? Date.parse(step.at) : Infinity);
+  steps.sort((x, y) => when(x) - when(y));
+  const shown = [el("p", { class: "story" }, summary ?? "")];
+  if (steps.length) shown.push(el("ol", { class: "timeline" }, ...steps.map(stepped)));
+  const known = el("div", { class: "known" });
+  if (run) known.append(el("section", {}, el("h3", {}, "The run"), facts(run)));
+  if (key) known.append(el("section", {}, el("h3", {}, "Its key"), facts(key)));
+  if (known.children.length) shown.push(known);
+  if (unknown?.length) shown.push(el("ul", { class: "unknown" }, ...unknown.map((text) => el("li", {}, text))));
+  if (node) shown.push(el("p", { class: "whose" }, `From the memory of ${node}, and from the stores.`));
+  return shown;
+}
+
+function stepped({ at, kind, text, until }) {
+  const time = at ? el("time", { datetime: at, title: at }, moment(at)) : el("span", {}, "");
+  const last = until ? ` (until ${moment(until)})` : "";
+  return el("li", { "data-kind": kind }, time, el("span", {}, text + last));
+}
+
+// moment is a time of today to the millisecond, of another day with its date.
+function moment(iso) {
+  const date = new Date(iso);
+  const time = `${date.toLocaleTimeString("en-GB")}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+  return date.toDateString() === new Date().toDateString() ? time : `${date.toLocaleDateString("en-CA")} ${time}`;
 }
 
 function facts(object) {
   const list = el("dl", { class: "facts" });
   for (const [name, value] of Object.entries(object)) {
-    if (value === null || value === "" || (Array.isArray(value) && !value.length)) continue;
+    if (value === null || value === "") continue;
     list.append(el("dt", {}, words(name)), el("dd", {}, said(value)));
   }
   return list;
 }
 
 function said(value) {
-  if (Array.isArray(value)) {
-    if (value.every((v) => typeof v !== "object")) return value.join(", ");
-    return el("ol", { class: "steps" }, ...value.map((v) => el("li", {}, said(v))));
-  }
-  if (typeof value === "object") return facts(value);
   return value === true ? "yes" : value === false ? "no" : String(value);
 }
 
