@@ -64,9 +64,9 @@ const (
 	checkSlots  = 1
 	lookItems   = 1000
 	lookSlots   = 1
-	acceptItems = 200
+	acceptItems = 256
 	acceptBytes = 4 << 20
-	acceptSlots = 2
+	acceptSlots = 1 // a second would halve the batches: what a partition costs is paid once a batch
 
 	// pollEvery is how often a foreign claim is looked at in case its wake-up is lost.
 	pollEvery = 250 * time.Millisecond
