@@ -193,6 +193,15 @@ func def[T comparable](field *T, value T) {
 // Validate reports the first field that no engine could run with, by name. It
 // expects the defaults to be set.
 func (c Config) Validate() error {
+	if problems := c.Problems(); len(problems) > 0 {
+		return problems[0]
+	}
+	return nil
+}
+
+// Problems reports all fields that no engine could run with, each by its name. It
+// expects the defaults to be set.
+func (c Config) Problems() (all []error) {
 	for _, rule := range []struct {
 		field string
 		ok    bool
@@ -218,10 +227,10 @@ func (c Config) Validate() error {
 		{"Buffer.MaxAge", c.Buffer.MaxAge >= time.Minute, "must be at least 1m"},
 	} {
 		if !rule.ok {
-			return fmt.Errorf("mollifier: Config.%s %s", rule.field, rule.limit)
+			all = append(all, fmt.Errorf("mollifier: Config.%s %s", rule.field, rule.limit))
 		}
 	}
-	return nil
+	return all
 }
 
 func validPrefix(s string) bool {

@@ -31,6 +31,7 @@ type AdminConfig struct {
 	Worker    Worker    // required
 	Overrides Overrides // required
 	Explainer Explainer // required
+	Buffer    Buffer    // required
 	// Authenticate returns the name of whom an admin token belongs to. Required.
 	Authenticate func(bearer string) (name string, ok bool)
 	// Environment returns the id of the environment that a text names: an id, or
@@ -73,7 +74,7 @@ func NewAdmin(cfg AdminConfig) http.Handler {
 			id: "finishRun", summary: "Report a run's status",
 			request: reflect.TypeFor[finishBody](), answer: reflect.TypeFor[workView](),
 		},
-	}, slices.Concat(a.overrideOperations(), a.explainOperations())...))
+	}, slices.Concat(a.overrideOperations(), a.explainOperations(), a.bufferOperations())...))
 	s.mux.HandleFunc("/debug/pprof/", pprof.Index)
 	s.mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	s.mux.HandleFunc("/debug/pprof/profile", pprof.Profile)

@@ -43,7 +43,7 @@ func admin(t *testing.T, w *worker, r *http.Request) *httptest.ResponseRecorder 
 	t.Helper()
 	rec := httptest.NewRecorder()
 	httpapi.NewAdmin(httpapi.AdminConfig{
-		Worker: w, Overrides: &w.overrides, Explainer: &w.overrides, Now: func() time.Time { return now }, Node: "node_1",
+		Worker: w, Overrides: &w.overrides, Explainer: &w.overrides, Buffer: &w.overrides, Now: func() time.Time { return now }, Node: "node_1",
 		Authenticate: func(bearer string) (string, bool) { return "alice", bearer == adminToken },
 		Environment: func(_ context.Context, text string) (string, error) {
 			if text == "env_prod" || text == "acme/prod" {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	mollifier "github.com/e0ff5a15/mollifier"
 	"github.com/e0ff5a15/mollifier/override"
 	"github.com/e0ff5a15/mollifier/run"
 )
@@ -70,6 +71,39 @@ func (o *overrides) Overrides() *override.State {
 func (o *overrides) Audit(_ context.Context, environment string, before int64, limit int) ([]override.Entry, error) {
 	o.asked = []any{environment, before, limit}
 	return []override.Entry{{ID: 4, At: now, Node: "node_1", Action: "gate.set", Environment: "env_prod", By: override.Author{Name: "alice"}, Detail: []byte(`{"is":{"force":"pass"}}`)}}, o.failed
+}
+
+func (o *overrides) Buffered(context.Context) ([]mollifier.Buffered, error) {
+	return []mollifier.Buffered{{Organisation: "org", Environment: "env_prod", Entries: 2, Bytes: 30, Oldest: time.Second, Paused: true}}, o.failed
+}
+
+func (o *overrides) PurgeBuffer(_ context.Context, environment string, next run.ID, by override.Author) (mollifier.Purged, error) {
+	o.asked = []any{environment, next.String(), by}
+	return mollifier.Purged{Cancelled: 3, Left: 1, Next: id1}, o.failed
+}
+
+// The buffer is shown, and purged in steps by who has the token.
+func TestBuffer(t *testing.T) {
+	t.Parallel()
+	rec := admin(t, &worker{}, request(http.MethodGet, "/admin/v1/buffer", "", ""))
+	if want := `{"environments":[{"organisation":"org","environment":"env_prod","entries":2,"bytes":30,"oldestMs":1000,"paused":true}]}`; rec.Code != 200 || rec.Body.String() != want {
+		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+	const path = "/admin/v1/environments/acme%2Fprod/buffer/purge"
+	w := &worker{}
+	rec = admin(t, w, asAdmin(http.MethodPost, path+"?reason=junk&next="+id2.String(), ""))
+	if want := `{"environment":"env_prod","cancelled":3,"left":1,"next":"` + id1.String() + `"}`; rec.Code != 200 || rec.Body.String() != want {
+		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+	if diff := cmp.Diff([]any{"env_prod", id2.String(), override.Author{Name: "alice", Reason: "junk"}}, w.asked); diff != "" {
+		t.Error(diff)
+	}
+	if rec := admin(t, &worker{}, request(http.MethodPost, path, "", "")); rec.Code != 401 {
+		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+	if rec := admin(t, &worker{}, asAdmin(http.MethodPost, path+"?next=a/b", "")); rec.Code != 400 || member(t, rec, "field") != "next" {
+		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
 }
 
 func asAdmin(method, path, body string) *http.Request {

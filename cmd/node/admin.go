@@ -19,7 +19,7 @@ const statsPath = "/admin/v1/stats"
 func (n *node) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", httpapi.NewAdmin(httpapi.AdminConfig{
-		Worker: n.engine, Overrides: n.engine, Explainer: n.engine, Logger: n.log, Node: n.set.engine.Node,
+		Worker: n.engine, Overrides: n.engine, Explainer: n.engine, Buffer: n.engine, Logger: n.log, Node: n.set.engine.Node,
 		Authenticate: adminTokens{n.set.adminTokens}.authenticate, Environment: n.tenants.Lookup,
 	}))
 	mux.HandleFunc("GET "+statsPath, func(w http.ResponseWriter, _ *http.Request) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"strings"
 	"time"
@@ -196,81 +197,114 @@ func (s *settings) private() bool { return s.engine.Redis == "" && s.engine.Post
 // check refuses what can be seen to be wrong before anything is started, and
 // settles the defaults that depend on other flags.
 func (s *settings) check() error {
-	if err := s.checkStores(); err != nil {
-		return err
+	if problems := s.problems(); len(problems) > 0 {
+		return problems[0]
 	}
-	if err := s.checkSecret(); err != nil {
-		return err
+	return nil
+}
+
+// problems are all that can be seen to be wrong, each by its flag.
+func (s *settings) problems() (all []error) {
+	for _, check := range []func() error{
+		s.checkListeners, s.checkStores, s.checkSecret, s.checkProcess, s.checkStorm, s.checkPackets, s.checkAPI,
+		s.telemetry.check, s.checkEngine,
+	} {
+		switch err := check().(type) {
+		case nil:
+		case interface{ Unwrap() []error }:
+			all = append(all, err.Unwrap()...)
+		default:
+			all = append(all, err)
+		}
 	}
+	return all
+}
+
+// checkListeners refuses addresses that can not be, and one for both.
+func (s *settings) checkListeners() error {
+	var errs []error
+	for name, address := range map[string]string{"listen": s.listen, "admin": s.admin} {
+		if _, _, err := net.SplitHostPort(address); err != nil && !(name == "admin" && address == offListener) {
+			errs = append(errs, usagef("-%s: must be host:port", name))
+		}
+	}
+	if _, port, _ := net.SplitHostPort(s.listen); s.listen == s.admin && port != "0" {
+		errs = append(errs, usagef("-admin: must not be the address of -listen"))
+	}
+	return errors.Join(errs...)
+}
+
+// checkProcess is about the process: its name, its log, its stop.
+func (s *settings) checkProcess() error {
+	var errs []error
 	if s.logFormat != "text" && s.logFormat != "json" {
-		return usagef("-log-format: %q is neither text nor json", s.logFormat)
+		errs = append(errs, usagef("-log-format: %q is neither text nor json", s.logFormat))
 	}
 	if utf8.RuneCountInString(s.name) > live.NameMost || !utf8.ValidString(s.name) {
-		return usagef("-name: must be at most %d characters of UTF-8", live.NameMost)
+		errs = append(errs, usagef("-name: must be at most %d characters of UTF-8", live.NameMost))
 	}
 	if s.stopTimeout <= 0 {
-		return usagef("-stop-timeout: must be more than 0")
+		errs = append(errs, usagef("-stop-timeout: must be more than 0"))
 	}
-	if err := s.checkStorm(); err != nil {
-		return err
-	}
-	if err := s.checkPackets(); err != nil {
-		return err
-	}
-	if err := s.checkAPI(); err != nil {
-		return err
-	}
-	if err := s.telemetry.check(); err != nil {
-		return err
-	}
-	// A zero that was given is no request for the default, which is a library's
-	// convention; only -shards has one.
+	return errors.Join(errs...)
+}
+
+// checkEngine refuses what no engine can run with. A zero that was given is no request
+// for the default, which is a library's convention; only -shards has one.
+func (s *settings) checkEngine() error {
 	given := s.engine
 	engine := given.WithDefaults()
 	engine.Prefix, engine.Partitions, engine.PostgresConns = given.Prefix, given.Partitions, given.PostgresConns
 	engine.ClaimTTL, engine.WaitBudget = given.ClaimTTL, given.WaitBudget
 	engine.MaxCallers, engine.MaxBytes, engine.Buffer = given.MaxCallers, given.MaxBytes, given.Buffer
-	if s.private() {
-		engine.Redis, engine.Postgres = "private", "private"
+	if s.engine.Redis == "" {
+		engine.Redis = "private"
 	}
-	if err := engine.Validate(); err != nil {
-		return usageError{flagNamed(err)}
+	if s.engine.Postgres == "" {
+		engine.Postgres = "private"
 	}
-	return nil
+	var errs []error
+	for _, err := range engine.Problems() {
+		errs = append(errs, usageError{flagNamed(err)})
+	}
+	return errors.Join(errs...)
 }
 
 // checkStorm settles what the gate is set to. A zero that was given is refused,
 // like every other value out of range.
 func (s *settings) checkStorm() error {
+	var errs []error
 	g := &s.engine.Gate
 	switch s.gate {
 	case "on", "shadow", "off":
 		g.Off, g.Shadow = s.gate == "off", s.gate == "shadow"
 	default:
-		return usagef("-gate: %q is none of on, shadow, off", s.gate)
+		errs = append(errs, usagef("-gate: %q is none of on, shadow, off", s.gate))
 	}
 	switch s.algorithm {
 	case gate.FixedWindow.String(), gate.GCRA.String():
 		g.Smooth = s.algorithm == gate.GCRA.String()
 	default:
-		return usagef("-gate-algorithm: %q is neither %v nor %v", s.algorithm, gate.FixedWindow, gate.GCRA)
+		errs = append(errs, usagef("-gate-algorithm: %q is neither %v nor %v", s.algorithm, gate.FixedWindow, gate.GCRA))
 	}
-	switch least := time.Millisecond; {
-	case g.Window < least || g.Window > time.Hour:
-		return usagef("-gate-window: must be 1ms to 1h")
-	case g.Hold < least || g.Hold > time.Hour:
-		return usagef("-gate-hold: must be 1ms to 1h")
-	case g.Threshold < 1 || g.Threshold > 1_000_000 || int64(g.Threshold) > g.Window.Microseconds():
-		return usagef("-gate-threshold: must be 1 to 1000000, and at most one for each microsecond of -gate-window")
+	least := time.Millisecond
+	if g.Window < least || g.Window > time.Hour {
+		errs = append(errs, usagef("-gate-window: must be 1ms to 1h"))
+	}
+	if g.Hold < least || g.Hold > time.Hour {
+		errs = append(errs, usagef("-gate-hold: must be 1ms to 1h"))
+	}
+	if g.Threshold < 1 || g.Threshold > 1_000_000 || g.Window >= least && int64(g.Threshold) > g.Window.Microseconds() {
+		errs = append(errs, usagef("-gate-threshold: must be 1 to 1000000, and at most one for each microsecond of -gate-window"))
 	}
 	s.engine.NoDrain, s.engine.NoDivert = !s.drain, !s.divert
 	switch s.engine.RingBytes = s.ringBytes; {
 	case s.ringBytes < 0:
-		return usagef("-ring-bytes: must be at least 0")
+		errs = append(errs, usagef("-ring-bytes: must be at least 0"))
 	case s.ringBytes == 0:
 		s.engine.RingBytes = -1
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // checkStores refuses half a pair, and settles whether seeds are made.

@@ -98,6 +98,8 @@ func (a *app) run(ctx context.Context, args, environ []string) error {
 	root.Subcommands = []*ffcli.Command{
 		a.envCommand(set), a.migrateCommand(set), a.demoCommand(), a.openAPICommand(), a.healthCommand(set), a.versionCommand(),
 	}
+	config := a.configCommand(environ)
+	root.Subcommands = append(append(root.Subcommands, a.operatorCommands(set)...), config)
 	root.Exec = func(ctx context.Context, rest []string) error {
 		if len(rest) > 0 {
 			return usagef("unknown command %q", rest[0])
@@ -105,6 +107,12 @@ func (a *app) run(ctx context.Context, args, environ []string) error {
 		return a.serveCommand(ctx, set)
 	}
 	a.quiet(root)
+	if len(args) > 0 && args[0] == config.Name { // what the others refuse one by one, it lists
+		if err := config.Parse(args[1:]); err != nil {
+			return usageError{err}
+		}
+		return config.Run(ctx)
+	}
 	if err := refuseUnknownVariables(environ); err != nil {
 		return err
 	}
