@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"runtime"
 	"runtime/pprof"
 	"runtime/trace"
 	"sync"
@@ -94,6 +95,10 @@ func (w *writer[T]) next(memory []T) []T {
 			w.queue = nil // what an overload has left
 		}
 		w.posted.Wait()
+		// Whoever is ready to run may be about to post: then it goes with this batch.
+		w.mu.Unlock()
+		runtime.Gosched()
+		w.mu.Lock()
 	}
 	w.busy++
 	n, bytes := 0, 0

@@ -70,6 +70,24 @@ func Open(ctx context.Context, s *load.Stores, w Way) (*mollifier.Engine, error)
 	return e, nil
 }
 
+// Left waits until an engine that is switched off claims no keys any more: for a grace
+// after its start it can not know that no other node still buffers.
+func Left(ctx context.Context, e *mollifier.Engine) error {
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	for {
+		before := e.Stats().Claims
+		if _, err := e.Trigger(ctx, Trigger(load.Fresh(), nil)); err != nil || e.Stats().Claims == before {
+			return err
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
 // Trigger makes a trigger; an empty key makes it one without.
 func Trigger(key string, payload []byte) run.Trigger {
 	return run.Trigger{Organisation: Organisation, Environment: Environment, Task: "bench", IdempotencyKey: key, Payload: payload}

@@ -9,9 +9,7 @@ import (
 	"github.com/e0ff5a15/mollifier/run"
 )
 
-var (
-	standingSQL = statement("standing")
-)
+var standingSQL = statement("standing")
 
 // maxRounds is how often a settlement looks again because a holder changed
 // between two of its statements. Each lost race means that somebody else won

@@ -18,6 +18,8 @@ type Contestant struct {
 	// Settled waits until nothing of the operations before is still under way.
 	// Nil: nothing ever is.
 	Settled func(ctx context.Context) error
+	// Ready waits until the contestant is as it will be for long. Nil: it is at once.
+	Ready func(ctx context.Context) error
 	// Close may be nil.
 	Close func()
 

@@ -180,7 +180,10 @@ func loneMollified(l *lineup) {
 
 func off(l *lineup) {
 	l.engine(callers, bench.Off, func(e *engine) *load.Contestant {
-		return bench.Contestant(e, "engine, switched off", bench.Distinct(l.payload))
+		c := bench.Contestant(e, "engine, switched off", bench.Distinct(l.payload))
+		// What the weeks after the first half minute cost.
+		c.Ready = func(ctx context.Context) error { return bench.Left(ctx, e) }
+		return c
 	})
 	for _, conns := range []int{2, 4} {
 		l.add("plain", callers, func() (*load.Contestant, error) {

@@ -142,6 +142,14 @@ func (c *comparison) run(ctx context.Context, dir string, rounds int, window tim
 	if err != nil {
 		return res, err
 	}
+	for _, e := range entrants {
+		if e.Ready == nil {
+			continue
+		}
+		if err := e.Ready(ctx); err != nil {
+			return res, err
+		}
+	}
 	limit := load.Limit{For: window}
 	if c.once {
 		limit = load.Limit{Operations: 1}
