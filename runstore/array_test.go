@@ -85,11 +85,13 @@ func TestTypesOfTheInsert(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Release()
-	described, err := conn.Conn().Prepare(t.Context(), "described", insertSQL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !slices.Equal(described.ParamOIDs, paramTypes()) {
-		t.Errorf("types %v, want %v", paramTypes(), described.ParamOIDs)
+	for _, insert := range []prepared{insertSQL, plainSQL} {
+		described, err := conn.Conn().Prepare(t.Context(), insert.name, insert.sql)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(described.ParamOIDs, paramTypes()) {
+			t.Errorf("types %v, want %v", paramTypes(), described.ParamOIDs)
+		}
 	}
 }

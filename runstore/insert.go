@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -13,7 +14,18 @@ import (
 	"github.com/e0ff5a15/mollifier/run"
 )
 
-var insertSQL = statement("insert")
+// The insert, and the one for rows without ancestors and batches, by the names that they
+// are prepared under on connections that may keep their plans.
+var (
+	insertSQL = insertStatement("mollifier_insert", sqlFile("insert_ancestors"), sqlFile("insert_places"))
+	plainSQL  = insertStatement("mollifier_insert_plain", sqlFile("insert_roots"), "")
+)
+
+type prepared struct{ name, sql string }
+
+func insertStatement(name, ancestors, places string) prepared {
+	return prepared{name, strings.NewReplacer(":ancestors\n", ancestors, ":places\n", places).Replace(statement("insert"))}
+}
 
 // columns are the parameters of sql/insert.sql: an array a column, all of one
 // length, and a boolean. They go to the driver as they are (see [array]); their
@@ -21,6 +33,7 @@ var insertSQL = statement("insert")
 type columns struct {
 	arrays   [len(columnTypes)]array
 	at       int
+	linked   bool // a row has an ancestor or a place in a batch
 	buffered bool // expired rows are born expired
 }
 
@@ -44,7 +57,7 @@ var columnsPool = sync.Pool{New: func() any { return new(columns) }}
 
 func newColumns(buffered bool) *columns {
 	c := columnsPool.Get().(*columns)
-	c.buffered = buffered
+	c.linked, c.buffered = false, buffered
 	return c
 }
 
@@ -74,6 +87,7 @@ func (c *columns) add(it *item, at run.Instant) {
 		kind, span = string(rune(s.Key.Kind)), t.IdentityTTL().Microseconds()
 	}
 	lineage := s.Lineage.Of(t.ParentRun)
+	c.linked = c.linked || t.BatchItem.Batch != "" || !lineage.Ancestor.IsZero()
 	c.at = 0
 	c.next().text(s.ID.String())
 	c.next().text(t.Environment)
@@ -166,21 +180,21 @@ func (b birth) holder(s *run.Snapshot) Holder {
 // allBinary is for parameters, and for results, all of one form.
 var allBinary = []int16{pgtype.BinaryFormatCode}
 
-// insertName is the statement's on connections that may keep its plan.
-const insertName = "mollifier_insert"
-
 // insertRows inserts rows by id, and answers those that were inserted.
 func insertRows(ctx context.Context, q querier, c *columns) (map[string]birth, error) {
-	conn := q.Conn()
+	conn, insert := q.Conn(), plainSQL
+	if c.linked {
+		insert = insertSQL
+	}
 	var result *pgconn.ResultReader
 	if mayKeepPlan(conn) {
-		kept, err := conn.Prepare(ctx, insertName, insertSQL) // from memory but for the first time
+		kept, err := conn.Prepare(ctx, insert.name, insert.sql) // from memory but for the first time
 		if err != nil {
 			return nil, err
 		}
 		result = conn.PgConn().ExecStatement(ctx, kept, c.params(), allBinary, allBinary)
 	} else {
-		result = conn.PgConn().ExecParams(ctx, insertSQL, c.params(), paramTypes(), allBinary, allBinary)
+		result = conn.PgConn().ExecParams(ctx, insert.sql, c.params(), paramTypes(), allBinary, allBinary)
 	}
 	born := make(map[string]birth, c.arrays[0].n)
 	readable := true

@@ -11,7 +11,7 @@ import (
 // environment for each key, for as long as the connection lives. So statements are
 // planned anew, by either of two means: the cold pool forbids kept plans, the hot
 // one prepares nothing under a name. The insert is the exception, because to plan
-// its 37 parameters costs more than to insert a row. It may keep its plan since
+// its 39 parameters costs more than to insert a row. It may keep its plan since
 // only the right one is possible, however large the tables were when it was made:
 // what it looks up it looks up row by row (lateral, limit 1), by an id and its
 // environment, and every index that serves that comparison leads to one row at most;

@@ -10,6 +10,9 @@
 --   A row whose id or slot is taken is left out; whoever inserted it has
 --   committed by then, so the next statement sees it.
 -- A run's place in its batch is written with it, if the batch has its header.
+-- :ancestors and :places are insert_ancestors.sql and insert_places.sql, or, where no
+--   row has an ancestor or a batch, insert_roots.sql and nothing: to set up what finds
+--   nothing was a quarter of what a lone insert cost.
 -- Sorted by slot, so that two batches wait for each other in one direction only.
 with born as (
 insert into runs (
@@ -60,29 +63,10 @@ cross join lateral (
   select a.at, greatest(a.at, t.delay_until) as due
   from (select case when t.accepted_at > 0 then t.accepted_at else clock.now end as at) as a
 ) as born
--- limits keep this two probes of one index entry each for each row that has a parent:
--- a join of the two could read the whole environment by a kept plan
-left join lateral (
-  select r.root, r.depth
-  from (
-    select coalesce(a.alias_of, a.id) as id from runs as a
-    where t.ancestor_id <> '' and a.env_id = t.env_id and a.id = t.ancestor_id limit 1
-  ) as n
-  cross join lateral (
-    select coalesce(own.root_id, own.id) as root, own.depth from runs as own
-    where own.env_id = t.env_id and own.id = n.id limit 1
-  ) as r
-) as ancestor on true
+:ancestors
 order by t.env_id, t.key_slot, t.id
 on conflict do nothing
 returning env_id, id, accepted_at, key_until, status, batch_id, batch_index
-), linked as (
-insert into batch_items (env_id, batch_id, item_index, run_id, answered)
-select b.env_id, b.batch_id, b.batch_index, b.id, not $39
-from born as b
--- limit, here too: a join could read all batches by a plan that was made when there were none
-cross join lateral (select from batches as h where h.env_id = b.env_id and h.id = b.batch_id limit 1) as header
-order by b.env_id, b.batch_id, b.batch_index
-on conflict do nothing
+:places
 )
 select id, accepted_at, coalesce(key_until, 0), status from born
