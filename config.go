@@ -66,6 +66,13 @@ type Config struct {
 	Gate GateConfig
 	// Buffer bounds what is mollified and not yet drained.
 	Buffer BufferConfig
+	// Durability is what a run that goes into the buffer, or a change of it there, must
+	// have survived before it is acknowledged: run.DurableRedis, as the server is (the
+	// default); run.DurableRedisFsync, a file that is synced (appendfsync always, or
+	// WAITAOF); run.DurableRedisReplica, one replica (WAIT). A run that does not become so
+	// within half of RedisDeadline is settled in Postgres instead. New refuses what the
+	// Redis can not do; a Cluster can do only what its setting gives.
+	Durability run.Durability
 	// RingBytes is how much this node keeps of what it has acknowledged and only Redis
 	// holds, to put it back if Redis loses it. Default 64 MiB; negative keeps nothing.
 	RingBytes int64

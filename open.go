@@ -92,6 +92,7 @@ func (e *Engine) make() (err error) {
 	if e.redis, err = redisdb.New(redisdb.Config{
 		URL: e.cfg.Redis, Prefix: e.cfg.Prefix, Partitions: e.cfg.Partitions,
 		Deadline: e.cfg.RedisDeadline, BreakerFailures: breakerFailures, OnBreaker: e.logRedis,
+		Durability: e.cfg.Durability,
 	}); err != nil {
 		return fmt.Errorf("mollifier: Config.Redis: %w", err)
 	}
@@ -182,6 +183,9 @@ func (e *Engine) logPostgres(s runstore.BreakerState) {
 
 // durability is what a run in the buffer has survived.
 func (e *Engine) durability() run.Durability {
+	if d := e.cfg.Durability; d == run.DurableRedisFsync || d == run.DurableRedisReplica {
+		return d
+	}
 	if e.fsync.Load() {
 		return run.DurableRedisFsync
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -127,5 +128,30 @@ func TestRingOff(t *testing.T) {
 	trip(t, e)
 	if s := e.RingStats(); s.Entries != 0 || s.Bytes != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// No replica has what is to be buffered: it is settled in Postgres under its id, and
+// drained as a repeat.
+func TestWhatNoReplicaHasIsSettled(t *testing.T) {
+	t.Parallel()
+	server := stacktest.PrivateRedis(t)
+	cfg := tripping(t)
+	cfg.Redis, cfg.Prefix, cfg.Durability, cfg.RedisDeadline = server.URL(), "m", run.DurableRedisReplica, time.Second
+	e := open(t, cfg) // and no replica is there
+	ids := map[run.ID]bool{}
+	for i := range 6 {
+		r := trigger(t, e, order(map[bool]string{true: fmt.Sprint("key", i)}[i%2 == 0]))
+		if r.State() == run.Buffered || r.Durability() != run.DurablePostgres {
+			t.Fatalf("%d is %s, %s", i, r.State(), r.Durability())
+		}
+		ids[r.ID()] = true
+	}
+	if e.Stats().Mollified != 0 || e.Stats().Accepts == 0 {
+		t.Errorf("%+v", e.Stats())
+	}
+	drained(t, cfg)
+	if n := count(t, cfg.Postgres, "select count(*) from runs"); n != len(ids) {
+		t.Errorf("%d rows for %d runs", n, len(ids))
 	}
 }

@@ -218,5 +218,5 @@ func (p *pack) call() redisdb.Call {
 			args = append(args, &texts[len(texts)-1])
 		}
 	}
-	return redisdb.Call{Script: acceptScript, Keys: keys, Args: args}
+	return redisdb.Call{Script: acceptScript, Keys: keys, Args: args, Durable: true}
 }

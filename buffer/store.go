@@ -210,7 +210,10 @@ func (s *Store) run(ctx context.Context, script *redisdb.Script, header []any, i
 		if c.slots != nil {
 			head = append(append(head, len(c.tags)), c.tags...)
 		}
-		calls[i] = redisdb.Call{Script: script, Keys: append(c.shared, c.keys...), Args: append(head, c.args...)}
+		calls[i] = redisdb.Call{
+			Script: script, Keys: append(c.shared, c.keys...), Args: append(head, c.args...),
+			Durable: script == patchScript, // a change that is acknowledged is as durable as its run
+		}
 	}
 	for c, result := range s.db.Run(ctx, calls) {
 		var now run.Instant

@@ -30,6 +30,11 @@ type Config struct {
 	// Conns is the most connections kept to each server. Default 8. Each
 	// [DB.Subscribe] takes one more.
 	Conns int
+	// Durability is what calls that ask for it must have survived before they count as
+	// answered: "" or run.DurableRedis for nothing; run.DurableRedisFsync for a file that
+	// is synced, by the server's setting or else WAITAOF; run.DurableRedisReplica for one
+	// replica, by WAIT. [DB.Open] refuses what the server can not do.
+	Durability run.Durability
 	// ClientName is shown in Redis's CLIENT LIST. Default "mollifier".
 	ClientName string
 
@@ -74,6 +79,7 @@ func (c Config) validate() error {
 		{"Conns", c.Conns >= 1 && c.Conns <= 1000, "must be 1 to 1000"},
 		{"ClientName", c.ClientName != "" && !strings.ContainsAny(c.ClientName, " \r\n"), "must be without blanks"},
 		{"BreakerFailures", c.BreakerFailures >= 1, "must be at least 1"},
+		{"Durability", c.Durability == "" || c.Durability == run.DurableRedis || c.Durability == run.DurableRedisFsync || c.Durability == run.DurableRedisReplica, "must be redis, redis-fsync or redis-replica"},
 		{"BreakerPause", c.BreakerPause > 0, "must be more than 0"},
 	} {
 		if !rule.ok {
@@ -114,6 +120,7 @@ type DB struct {
 type link struct {
 	client redis.UniversalClient
 	caps   Capabilities
+	wait   []any    // the command that waits for Config.Durability; nil: nothing is waited for
 	known  sync.Map // by *Script: executed here before
 }
 

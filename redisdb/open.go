@@ -106,8 +106,12 @@ func (d *DB) open(ctx context.Context) (*link, error) {
 	if err := d.agree(ctx, client); err != nil {
 		return nil, err
 	}
+	wait, err := d.cfg.wait(&caps)
+	if err != nil {
+		return nil, err
+	}
 	keep = true
-	return &link{client: client, caps: caps}, nil
+	return &link{client: client, caps: caps, wait: wait}, nil
 }
 
 func examineMasters(ctx context.Context, cluster *redis.ClusterClient, caps *Capabilities) error {

@@ -44,6 +44,9 @@ type Call struct {
 	Script *Script
 	Keys   []string
 	Args   []any
+	// Durable: its answer counts only if what it wrote is as durable as
+	// Config.Durability says. Else it is an error of unknown outcome.
+	Durable bool
 }
 
 // Result is what a [Call] came to: the elements of the reply or an error, never
@@ -140,6 +143,7 @@ func (d *DB) send(ctx context.Context, l *link, calls []Call, outcomes []outcome
 		cmds[n] = redis.NewCmd(ctx, append(argv, c.Args...)...)
 		_ = pipe.Process(ctx, cmds[n])
 	}
+	wait := l.waitFor(ctx, pipe, calls, which)
 	// Exec returns the first error of all; each command has its own.
 	_, overall := pipe.Exec(ctx)
 	now := time.Now()
@@ -162,6 +166,9 @@ func (d *DB) send(ctx context.Context, l *link, calls []Call, outcomes []outcome
 			continue
 		}
 		outcomes[i] = d.read(calls[i].Script, values, now)
+		if calls[i].Durable && wait != nil && !met(wait) {
+			outcomes[i] = outcome{err: &callError{text: "it is not as durable as it must be", unknown: true}}
+		}
 	}
 	return unknown
 }

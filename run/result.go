@@ -19,9 +19,10 @@ type Durability string
 
 // The durabilities met.
 const (
-	DurablePostgres   Durability = "postgres"
-	DurableRedisFsync Durability = "redis-fsync"
-	DurableRedis      Durability = "redis"
+	DurablePostgres     Durability = "postgres"
+	DurableRedisReplica Durability = "redis-replica" // a replica has it as well
+	DurableRedisFsync   Durability = "redis-fsync"
+	DurableRedis        Durability = "redis"
 )
 
 // State is where an acknowledged run rests.

@@ -19,6 +19,7 @@ import (
 	"github.com/e0ff5a15/mollifier/gate"
 	"github.com/e0ff5a15/mollifier/httpapi"
 	"github.com/e0ff5a15/mollifier/live"
+	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/tenant"
 )
 
@@ -93,6 +94,7 @@ func newSettings() *settings {
 	fs.IntVar(&s.engine.Buffer.TotalEntries, "buffer-total-entries", def.Buffer.TotalEntries, "most runs in the buffer, at least -buffer-entries; more are refused with 503")
 	fs.Int64Var(&s.engine.Buffer.TotalBytes, "buffer-total-bytes", def.Buffer.TotalBytes, "most bytes in the buffer, at least -buffer-bytes; more are refused with 503")
 	fs.DurationVar(&s.engine.Buffer.MaxAge, "buffer-age", def.Buffer.MaxAge, "age of the oldest run in the buffer over which it takes no more and refuses with 503, at least 1m")
+	fs.StringVar((*string)(&s.engine.Durability), "durability", "", "`what` a run in the buffer must have survived before it is answered: redis, as the server is; redis-fsync; redis-replica, one replica; what does not become so in time is settled in Postgres (default redis)")
 	fs.Int64Var(&s.ringBytes, "ring-bytes", def.RingBytes, "most bytes that this node keeps of runs that only Redis holds, to put them back if Redis loses them; 0 keeps none")
 	fs.BoolVar(&s.drain, "drain", true, "move runs from the buffer into Postgres on this node; some node has to")
 	fs.BoolVar(&s.divert, "divert", true, "take triggers into the buffer while Postgres is down, instead of refusing them")
@@ -298,6 +300,11 @@ func (s *settings) checkStorm() error {
 		errs = append(errs, usagef("-gate-threshold: must be 1 to 1000000, and at most one for each microsecond of -gate-window"))
 	}
 	s.engine.NoDrain, s.engine.NoDivert = !s.drain, !s.divert
+	switch s.engine.Durability {
+	case "", run.DurableRedis, run.DurableRedisFsync, run.DurableRedisReplica:
+	default:
+		return usagef("-durability: %q is none of redis, redis-fsync, redis-replica", s.engine.Durability)
+	}
 	switch s.engine.RingBytes = s.ringBytes; {
 	case s.ringBytes < 0:
 		errs = append(errs, usagef("-ring-bytes: must be at least 0"))
