@@ -1,7 +1,9 @@
 package bench_test
 
 import (
+	"runtime/trace"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel/sdk/metric"
 
@@ -11,7 +13,7 @@ import (
 	"github.com/e0ff5a15/mollifier/run"
 )
 
-// What it costs to be measured: the same without a meter provider and with one.
+// What it costs to be measured, and to have the last seconds recorded.
 func BenchmarkTelemetry(b *testing.B) {
 	s := load.ForTest(b, load.FsyncAlways)
 	for _, c := range []struct {
@@ -23,18 +25,21 @@ func BenchmarkTelemetry(b *testing.B) {
 		{"pass-through", bench.PassThrough, bench.Distinct},
 		{"mollified", bench.Mollified, bench.Distinct},
 	} {
-		for _, measured := range []bool{false, true} {
-			name := c.name + "/measured=no"
-			if measured {
-				name = c.name + "/measured=yes"
-			}
-			b.Run(name, func(b *testing.B) {
+		for _, told := range []string{"nothing", "metrics", "flight-recorder"} {
+			b.Run(c.name+"/"+told, func(b *testing.B) {
 				cfg, err := bench.Config(b.Context(), s, c.way)
 				if err != nil {
 					b.Fatal(err)
 				}
-				if measured {
+				switch told {
+				case "metrics":
 					cfg.MeterProvider = metric.NewMeterProvider(metric.WithReader(metric.NewManualReader()))
+				case "flight-recorder":
+					past := trace.NewFlightRecorder(trace.FlightRecorderConfig{MinAge: 5 * time.Second, MaxBytes: 16 << 20})
+					if err := past.Start(); err != nil {
+						b.Fatal(err)
+					}
+					defer past.Stop()
 				}
 				e, err := mollifier.New(b.Context(), cfg)
 				if err != nil {

@@ -39,13 +39,14 @@ type flight[T comparable] struct {
 	behind []Caller[T] // wait for the next passage
 
 	token       Token
-	claimed     bool        // the claim is ours as far as we know
-	maybe       bool        // the claim may be ours: the reply to its claim, settle or publish was lost
-	unsettled   bool        // a settle under this token may still land: the claim is never released
-	reenters    bool        // the claim that may be ours was made in an earlier passage
-	stray       bool        // a claim under this token may land at any time: that it is ours proves nothing of before
-	renewAt     time.Time   // while claimed
-	woken       bool        // a wake-up came while the claim was under way
+	claimed     bool      // the claim is ours as far as we know
+	maybe       bool      // the claim may be ours: the reply to its claim, settle or publish was lost
+	unsettled   bool      // a settle under this token may still land: the claim is never released
+	reenters    bool      // the claim that may be ours was made in an earlier passage
+	stray       bool      // a claim under this token may land at any time: that it is ours proves nothing of before
+	renewAt     time.Time // while claimed
+	woken       bool      // a wake-up came while the claim was under way
+	tracing     *tracing
 	waitsSince  time.Time   // for a foreign claim, however often it is looked at; zero if it does not
 	wakeAt      time.Time   // waiting: look again; publishing and idle: the claim has run out
 	observed    run.ID      // claiming: who was seen not to hold it any more
@@ -90,7 +91,7 @@ func (t *Table[T]) current(ref Ref, want state) *flight[T] {
 
 // begin posts the first request of a flight.
 func (t *Table[T]) begin(f *flight[T]) {
-	t.begun++
+	t.passage(f)
 	f.maybe = f.maybe || f.claimed // until the claim store has said otherwise
 	f.reenters = f.maybe
 	f.observed, f.floor, f.provisional, f.claimed, f.accepted = run.ID{}, 0, false, false, 0
@@ -185,6 +186,7 @@ func (t *Table[T]) post(f *flight[T], s state, v Verb) *Request {
 func (t *Table[T]) postAlone(f *flight[T], s state, v Verb) *Request {
 	f.state, f.woken = s, false
 	f.Post++
+	f.tracing.enters(s)
 	return t.request(f, v)
 }
 
@@ -248,6 +250,8 @@ func (t *Table[T]) drop(now time.Time, f *flight[T]) {
 // keep holds on to the token of a claim that may still stand, until wakeAt: the
 // key's next trigger on this node re-enters that claim instead of waiting for it.
 func (t *Table[T]) keep(f *flight[T]) {
+	f.tracing.end()
+	f.tracing = nil
 	f.state, f.claimed, f.maybe = idle, false, true
 	t.timed[f.Flight] = f
 }
@@ -276,6 +280,7 @@ func (t *Table[T]) again(f *flight[T]) {
 }
 
 func (t *Table[T]) forget(f *flight[T]) {
+	f.tracing.end()
 	delete(t.flights, f.Flight)
 	delete(t.timed, f.Flight)
 	if f.keyed {

@@ -332,6 +332,7 @@ func (t *Table[T]) wait(now time.Time, f *flight[T], left time.Duration) {
 		return
 	}
 	f.state = waiting
+	f.tracing.enters(waiting)
 	f.wakeAt = now.Add(min(left, t.cfg.Poll))
 	if f.waitsSince.IsZero() {
 		f.waitsSince = now

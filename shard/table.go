@@ -108,7 +108,7 @@ func (t *Table[T]) Timed() bool { return len(t.timed) > 0 }
 func (t *Table[T]) Arrive(c Caller[T]) {
 	if c.Snapshot.Key.IsZero() {
 		f := t.newFlight(c)
-		t.begun++
+		t.passage(f)
 		t.elect(f) // it has its id before it is decided on
 		if c.Claims && t.cfg.Gate.Decide(c.Snapshot) {
 			t.accept(f)

@@ -107,6 +107,7 @@ func newSettings() *settings {
 	fs.StringVar(&s.corsOrigins, "cors-origins", "", "`origins`, separated by commas, whose pages may use the API from a browser, as https://app.example; * is every one; empty is none")
 	fs.StringVar(&s.telemetry.otlp, "otlp", "", "`URL` of an OpenTelemetry collector that gets traces by OTLP over HTTP, http:// or https://, as http://localhost:4318; empty sends none")
 	fs.Float64Var(&s.telemetry.sample, "otlp-sample", 0.01, "share of triggers that are traced, 0 to 1, of those whose request does not say itself whether it is")
+	fs.DurationVar(&s.telemetry.slo, "slo", 0, "how long a trigger may take: when over 1% in a second take longer or fail, the last seconds of the runtime's trace go to traces in the data folder; 0 records nothing, at most 1m")
 	fs.DurationVar(&s.stopTimeout, "stop-timeout", 30*time.Second, "how long a stop may take before what is left is cut off")
 	fs.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "least `level` that is logged to standard error: debug, info, warn or error")
 	fs.StringVar(&s.logFormat, "log-format", "text", "`form` of the log: text or json")

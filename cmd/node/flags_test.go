@@ -70,6 +70,7 @@ func TestRefusedByName(t *testing.T) {
 		{"-rate-refill", []string{"-rate-refill", "0"}},
 		{"-otlp:", []string{"-otlp", "collector:4318"}},
 		{"-otlp:", []string{"-otlp", "http://user@collector:4318"}},
+		{"-slo", []string{"-slo", "2m"}},
 		{"-otlp-sample", []string{"-otlp-sample", "2"}},
 		{"-otlp-sample", []string{"-otlp-sample", "NaN"}},
 		{"-cors-origins", []string{"-cors-origins", "https://a.example,b.example"}},

@@ -29,6 +29,7 @@ type node struct {
 	stores     *stores
 	tenants    *tenant.Directory
 	observed   *observed
+	recorder   *recorder // nil for none
 	engine     *mollifier.Engine
 	packets    httpapi.Packets // nil for none
 	disk       *packet.Disk    // the same, if it is a folder
@@ -124,6 +125,9 @@ func (n *node) start(ctx context.Context) (info devstack.Info, err error) {
 	if err := n.openPackets(ctx); err != nil {
 		return info, fmt.Errorf("-packets: %w", err)
 	}
+	if err := n.openRecorder(); err != nil {
+		return info, err
+	}
 	n.serveFronts()
 	if info, err = n.publish(); err != nil {
 		return info, err
@@ -171,12 +175,15 @@ func (n *node) publish() (devstack.Info, error) {
 
 func (n *node) serveFronts() {
 	n.probe, n.live = newProbe(n.engine.Ready), n.newLive()
-	public := httpapi.New(httpapi.Config{
+	config := httpapi.Config{
 		Engine: n.engine, Tenants: n.tenants, Ready: n.probe.ready, Logger: n.log, Version: buildVersion(),
 		MaxBytes: n.set.engine.MaxBytes, Packets: n.packets, PublicURL: n.set.publicURL,
 		RateLimit: n.set.rateLimit, Origins: n.set.origins(), Telemetry: n.observed.http,
-	})
-	n.api.serve(httpapi.NewServer(public, httpapi.Limits{}, n.log), n.fail)
+	}
+	if n.recorder != nil {
+		config.Triggered = n.recorder.triggered
+	}
+	n.api.serve(httpapi.NewServer(httpapi.New(config), httpapi.Limits{}, n.log), n.fail)
 	if n.admin != nil {
 		n.admin.serve(httpapi.NewServer(n.adminHandler(), httpapi.AdminLimits(), n.log), n.fail)
 	}
@@ -200,6 +207,7 @@ func (n *node) close(ctx context.Context) error {
 		errs = append(errs, n.api.stop(serving))
 	}
 	n.loops.stop()
+	n.recorder.close()
 	if n.engine != nil {
 		if err := n.engine.Close(serving); err != nil {
 			errs = append(errs, fmt.Errorf("the engine was cut off: %w", err))

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	prom "github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -34,6 +35,7 @@ const maxSeries = 2000
 type telemetrySettings struct {
 	otlp   string
 	sample float64
+	slo    time.Duration
 }
 
 func (t *telemetrySettings) check() error {
@@ -49,6 +51,9 @@ func (t *telemetrySettings) check() error {
 	}
 	if !(t.sample >= 0 && t.sample <= 1) {
 		return usagef("-otlp-sample: must be 0 to 1")
+	}
+	if t.slo < 0 || t.slo > time.Minute {
+		return usagef("-slo: must be 0 to 1m")
 	}
 	return nil
 }
