@@ -8,7 +8,7 @@ import (
 )
 
 // Problem is the stable name of what a node refused, without its prefix: the list is
-// in docs/http.md. It is an error to compare with, by errors.Is.
+// in docs/problems.md. It is an error to compare with, by errors.Is.
 type Problem string
 
 // Error implements error.

@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -196,15 +197,29 @@ func TestFlagsAreInTheTable(t *testing.T) {
 	}
 }
 
-// The table of errors has the problems that the API answers.
-func TestProblemsAreInTheTable(t *testing.T) {
+// statusOf is the number of a constant of net/http.
+func statusOf(t *testing.T, name string) string {
+	t.Helper()
+	for status := 100; status < 600; status++ {
+		if strings.NewReplacer(" ", "", "-", "").Replace(http.StatusText(status)) == name {
+			return strconv.Itoa(status)
+		}
+	}
+	t.Fatalf("no status is called %s", name)
+	return ""
+}
+
+// Every problem that the API answers has its section, with its status, and no other
+// has one.
+func TestProblemsAreExplained(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../httpapi/*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	named := regexp.MustCompile(`newProblem\(http\.\w+, "([a-z-]+)"|\bname(?:, text)? :?= (?:http\.\w+, )?"([a-z-]+)"|status, name = http\.\w+, "([a-z-]+)"|status, name := http\.\w+, "([a-z-]+)"`)
-	want := map[string]bool{}
+	direct := regexp.MustCompile(`newProblem\(http\.Status(\w+), "([a-z-]+)"`)
+	want, statuses := map[string]bool{}, map[string]string{}
 	for _, file := range files {
 		if strings.HasSuffix(file, "_test.go") {
 			continue
@@ -212,17 +227,33 @@ func TestProblemsAreInTheTable(t *testing.T) {
 		for _, m := range named.FindAllStringSubmatch(read(t, file), -1) {
 			want[strings.Join(m[1:], "")] = true
 		}
-	}
-	shown := map[string]bool{}
-	for _, m := range regexp.MustCompile("(?m)^\\| \\d{3} \\| `([a-z-]+)` \\|").FindAllStringSubmatch(read(t, "http.md"), -1) {
-		shown[m[1]] = true
-		if !want[m[1]] {
-			t.Errorf("http.md has the problem %q, the API has not", m[1])
+		for _, m := range direct.FindAllStringSubmatch(read(t, file), -1) {
+			statuses[m[2]] = statusOf(t, m[1])
 		}
 	}
+	delete(want, "") // that of a refused permission, whose name is the clients'
+	want["authorization"] = true
+	page := read(t, "problems.md")
+	sections := regexp.MustCompile("(?m)^### (.+)\n\\*\\*(\\d{3})\\b").FindAllStringSubmatch(page, -1)
+	if titles := strings.Count(page, "\n### "); titles != len(sections) {
+		t.Errorf("problems.md: %d sections, of which %d begin with their status", titles, len(sections))
+	}
+	shown := map[string]string{}
+	for _, m := range sections {
+		name, status := m[1], m[2]
+		if shown[name] != "" || !want[name] {
+			t.Errorf("problems.md has the problem %q twice, or the API has not", name)
+		}
+		shown[name] = status
+	}
 	for name := range want {
-		if name != "" && !shown[name] {
-			t.Errorf("http.md lacks the problem %q", name)
+		if shown[name] == "" {
+			t.Errorf("problems.md lacks the problem %q", name)
+		}
+	}
+	for name, status := range statuses {
+		if shown[name] != "" && shown[name] != status && !strings.Contains(page, "### "+name+"\n**"+shown[name]+"**, and **"+status+"**") {
+			t.Errorf("problems.md gives %s to %q, the API %s", shown[name], name, status)
 		}
 	}
 	if len(want) < 10 {

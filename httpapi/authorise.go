@@ -33,7 +33,8 @@ var errForgot = errors.New("operation did not ask for a permission")
 // forbidden is what clients know of a token without the scope. Its type is theirs.
 func forbidden() error {
 	p := newProblem(http.StatusForbidden, "", "Unauthorized")
-	p.Type, p.Code, p.Param = "authorization", "unauthorized", "access_token"
+	p.Type, p.Docs = "authorization", problemDocs+"authorization"
+	p.Code, p.Param = "unauthorized", "access_token"
 	return p
 }
 

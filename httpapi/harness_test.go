@@ -323,6 +323,10 @@ func checkAnswer(t *testing.T, res *http.Response, body []byte) {
 	if ct := res.Header.Get("Content-Type"); ct != "application/problem+json" {
 		t.Errorf("content type of a problem: %q", ct)
 	}
+	kind, _ := v["type"].(string)
+	if name := strings.TrimPrefix(kind, "urn:mollifier:problem:"); v["docs"] != "https://github.com/e0ff5a15/mollifier/blob/main/docs/problems.md#"+name {
+		t.Errorf("%s is explained at %v", kind, v["docs"])
+	}
 	for _, member := range []string{"error", "title", "detail", "type", "instance"} {
 		if s, ok := v[member].(string); !ok || s == "" {
 			t.Errorf("problem without %s: %s", member, body)

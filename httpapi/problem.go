@@ -13,14 +13,19 @@ import (
 	"github.com/e0ff5a15/mollifier/run"
 )
 
-// problemTypes is the prefix of the stable names of problems.
-const problemTypes = "urn:mollifier:problem:"
+const (
+	// problemTypes is the prefix of the stable names of problems.
+	problemTypes = "urn:mollifier:problem:"
+	// problemDocs is where each of them has a section of its name.
+	problemDocs = "https://github.com/e0ff5a15/mollifier/blob/main/docs/problems.md#"
+)
 
 // problem is an error answer: an RFC 9457 problem whose text is also under
 // "error", where clients of the trigger API look for it.
 type problem struct {
 	Text     string `json:"error" doc:"What went wrong, for people."`
 	Type     string `json:"type" doc:"Stable name of the problem, for programs."`
+	Docs     string `json:"docs,omitzero" doc:"Where the problem is explained."`
 	Title    string `json:"title" doc:"The meaning of the status."`
 	Status   int    `json:"status" doc:"The HTTP status."`
 	Detail   string `json:"detail" doc:"The same as error."`
@@ -45,7 +50,7 @@ func (p *problem) Error() string { return p.Text }
 
 func newProblem(status int, name, text string) *problem {
 	return &problem{
-		Text: text, Detail: text, Type: problemTypes + name,
+		Text: text, Detail: text, Type: problemTypes + name, Docs: problemDocs + name,
 		Title: http.StatusText(status), Status: status, header: http.Header{},
 	}
 }
