@@ -11,12 +11,6 @@ import (
 	"github.com/e0ff5a15/mollifier/runstore"
 )
 
-// MaxBatchItems is how many items one batch may have.
-const MaxBatchItems = run.MaxBatchItems
-
-// BatchResult is the verdict on one item of a batch; see [run.BatchResult].
-type BatchResult = run.BatchResult
-
 // BatchHeader is a batch without its runs; see [runstore.BatchHeader].
 type BatchHeader = runstore.BatchHeader
 
@@ -39,12 +33,12 @@ type Batch = runstore.Batch
 // When it returns without an error, [Engine.Batch] shows every item that has a
 // verdict for good: its run, wherever that is, or its error. An error together
 // with verdicts means that Postgres failed in between; repeat the batch.
-func (e *Engine) TriggerBatch(ctx context.Context, batch string, triggers []run.Trigger) ([]BatchResult, error) {
+func (e *Engine) TriggerBatch(ctx context.Context, batch string, triggers []run.Trigger) ([]run.BatchResult, error) {
 	items, valid, err := batchItems(batch, triggers)
 	if err != nil {
 		return nil, err
 	}
-	results := make([]BatchResult, len(items))
+	results := make([]run.BatchResult, len(items))
 	if !valid {
 		for i := range items {
 			results[i].Err = items[i].Validate()
@@ -124,8 +118,8 @@ func batchItems(batch string, triggers []run.Trigger) (items []run.Trigger, vali
 		return nil, false, &run.InvalidError{Field: "batch", Rule: fmt.Sprintf("at most %d bytes", run.MaxNameLen)}
 	case len(triggers) == 0:
 		return nil, false, &run.InvalidError{Field: "items", Rule: "at least 1"}
-	case len(triggers) > MaxBatchItems:
-		return nil, false, &run.InvalidError{Field: "items", Rule: fmt.Sprintf("at most %d", MaxBatchItems)}
+	case len(triggers) > run.MaxBatchItems:
+		return nil, false, &run.InvalidError{Field: "items", Rule: fmt.Sprintf("at most %d", run.MaxBatchItems)}
 	}
 	items = make([]run.Trigger, len(triggers))
 	for i := range triggers {
@@ -150,7 +144,7 @@ func batchItems(batch string, triggers []run.Trigger) (items []run.Trigger, vali
 //
 // When ctx ends, the wait for verdicts ends; what was triggered takes its place
 // all the same.
-func (e *Engine) TriggerItems(ctx context.Context, items []run.Trigger) ([]BatchResult, error) {
+func (e *Engine) TriggerItems(ctx context.Context, items []run.Trigger) ([]run.BatchResult, error) {
 	if len(items) == 0 {
 		return nil, nil
 	}
@@ -202,8 +196,8 @@ func (e *Engine) TriggerItems(ctx context.Context, items []run.Trigger) ([]Batch
 
 // triggerTogether triggers items as one arrival, or as several one after the
 // other, each small enough to leave the shards room for others.
-func (e *Engine) triggerTogether(ctx context.Context, items []run.Trigger) []BatchResult {
-	results := make([]BatchResult, len(items))
+func (e *Engine) triggerTogether(ctx context.Context, items []run.Trigger) []run.BatchResult {
+	results := make([]run.BatchResult, len(items))
 	var (
 		arrival []run.Snapshot
 		at      []int
@@ -246,7 +240,7 @@ func (e *Engine) triggerAll(ctx context.Context, snapshots []run.Snapshot) []act
 
 // placeOf is what is to be written of an answered item; nothing if this very item
 // made a row, which brought its place, or if it is to be sent again.
-func placeOf(t *run.Trigger, r *BatchResult) (p runstore.Place, ok bool) {
+func placeOf(t *run.Trigger, r *run.BatchResult) (p runstore.Place, ok bool) {
 	p = runstore.Place{Index: t.BatchItem.Index, Task: t.Task}
 	var invalid *run.InvalidError
 	switch {
@@ -255,7 +249,7 @@ func placeOf(t *run.Trigger, r *BatchResult) (p runstore.Place, ok bool) {
 		return p, !r.Result.Created() || r.Result.State() == run.Buffered
 	case errors.As(r.Err, &invalid):
 		p.Error, p.Code = run.CleanReason(invalid.Error()), "INVALID"
-	case errors.Is(r.Err, runstore.ErrRejected):
+	case errors.Is(r.Err, run.ErrRejected):
 		p.Error, p.Code = "The database refuses to store this item.", "REJECTED"
 	default:
 		return p, false

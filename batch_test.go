@@ -160,7 +160,7 @@ func TestMollifiedBatch(t *testing.T) {
 	e := open(t, cfg)
 	trip(t, e)
 	held := trigger(t, e, order("held"))
-	batch := items(mollifier.MaxBatchItems)
+	batch := items(run.MaxBatchItems)
 	batch[7].IdempotencyKey = "held"
 	got := triggerBatch(t, e, "big", batch)
 	for i, r := range got {
@@ -201,9 +201,9 @@ func TestBatchTravelsTogether(t *testing.T) {
 	cfg := shared(t)
 	cfg.Gate.Threshold = 10_000
 	e := open(t, cfg)
-	triggerBatch(t, e, "b", items(mollifier.MaxBatchItems))
+	triggerBatch(t, e, "b", items(run.MaxBatchItems))
 	s := e.Stats()
-	if s.Triggers != mollifier.MaxBatchItems || s.SettleCalls > 20 || s.RedisCalls > 40 {
+	if s.Triggers != run.MaxBatchItems || s.SettleCalls > 20 || s.RedisCalls > 40 {
 		t.Errorf("%d triggers, %d calls to settle, %d to Redis", s.Triggers, s.SettleCalls, s.RedisCalls)
 	}
 }

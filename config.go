@@ -78,6 +78,9 @@ type Config struct {
 	RingBytes int64
 	// NoDrain leaves the buffer to other nodes. Some node has to drain.
 	NoDrain bool
+	// NoSweep leaves it to other nodes to release delayed runs and to expire those
+	// whose TTL has passed. Some node has to.
+	NoSweep bool
 	// NoDivert refuses triggers while Postgres is down, instead of taking them
 	// into the buffer.
 	NoDivert bool

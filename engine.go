@@ -54,6 +54,7 @@ type Engine struct {
 	stopLoops context.CancelFunc
 	loops     sync.WaitGroup
 	closeOnce sync.Once
+	closed    error // of the close
 }
 
 // New connects to both stores, checks that they are fit and that this
@@ -86,6 +87,9 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	e.loops.Go(func() { e.gate.Log(loops) })
 	e.loops.Go(func() { e.quotas.watch(loops) })
 	e.loops.Go(func() { e.enrolment.watch(loops) })
+	if !e.cfg.NoSweep {
+		e.loops.Go(func() { e.sweep(loops) })
+	}
 	if !e.cfg.NoDrain {
 		e.drain.Start()
 	}
@@ -96,7 +100,8 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 //
 // The result always carries a run id. The errors to branch on:
 // run.ErrInvalid (nothing was stored; an [*run.InvalidError] names the field),
-// run.ErrOverloaded, run.ErrClosed (nothing was stored), run.ErrClaimTimeout,
+// run.ErrRejected (Postgres or the hook refuses this one; do not retry),
+// run.ErrOverloaded, run.ErrQuota, run.ErrClosed (nothing was stored), run.ErrClaimTimeout,
 // run.ErrUnavailable (a retry with the same key is safe), or the cause of ctx,
 // whose end stops the wait but not the trigger: it may still take effect.
 func (e *Engine) Trigger(ctx context.Context, t run.Trigger) (result run.Result, err error) {
@@ -186,12 +191,6 @@ func (e *Engine) Finish(ctx context.Context, environment string, id run.ID, f ru
 	return e.runs.Finish(ctx, environment, id, f)
 }
 
-// Sweep moves at most limit runs whose time has come: delayed runs become
-// QUEUED, runs whose ttl has passed EXPIRED. Any node may call it at any time.
-func (e *Engine) Sweep(ctx context.Context, limit int) (expired, released int, err error) {
-	return e.runs.Sweep(ctx, limit)
-}
-
 // Ready returns nil while the engine takes triggers and at least one of its
 // stores answers.
 func (e *Engine) Ready(ctx context.Context) error {
@@ -207,10 +206,11 @@ func (e *Engine) Ready(ctx context.Context) error {
 // finishes what is being drained and closes the stores, in that order. What is
 // in the buffer stays there, for other nodes or the next start. When ctx ends
 // first, whoever still waits is answered with run.ErrClosed, and Close returns
-// the cause of ctx.
-func (e *Engine) Close(ctx context.Context) (err error) {
+// the cause of ctx. Every further call returns what the first one did, when that is
+// over. Nothing of the engine runs after it: no goroutine, no connection.
+func (e *Engine) Close(ctx context.Context) error {
 	e.closeOnce.Do(func() {
-		err = errors.Join(e.shards.Stop(ctx), e.drain.Stop(ctx))
+		e.closed = errors.Join(e.shards.Stop(ctx), e.drain.Stop(ctx))
 		e.ring.Stop()
 		e.stopLoops()
 		e.loops.Wait()
@@ -218,10 +218,10 @@ func (e *Engine) Close(ctx context.Context) (err error) {
 		if e.announced.Load() {
 			_ = e.board.Leave(ctx) // or the others see it fall silent
 		}
-		err = errors.Join(err, e.telemetry.Close())
+		e.closed = errors.Join(e.closed, e.telemetry.Close())
 		e.closeStores()
 	})
-	return err
+	return e.closed
 }
 
 func (e *Engine) closeStores() {

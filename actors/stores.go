@@ -157,7 +157,7 @@ func (s *Shards) flushSettles(batch []posted) {
 			out[i].settle = shard.SettleReply{
 				Created: r.Outcome != runstore.Held && r.Outcome != runstore.Stale, Holder: holder(r.Holder),
 				Stale: r.Outcome == runstore.Stale, Floor: r.Floor,
-				Err: r.Err, Unknown: runstore.OutcomeUnknown(r.Err), Rejected: errors.Is(r.Err, runstore.ErrRejected),
+				Err: r.Err, Unknown: runstore.OutcomeUnknown(r.Err), Rejected: errors.Is(r.Err, run.ErrRejected),
 			}
 		}
 	})

@@ -104,10 +104,6 @@ func others(ctx context.Context, engine *mollifier.Engine, id run.ID) (all []any
 		cleared, err := engine.Reset(ctx, "acme", "prod", "send-invoice", "order-42")
 		all = append(all, cleared, err)
 	}
-	{
-		expired, released, err := engine.Sweep(ctx, 1000)
-		all = append(all, expired, released, err)
-	}
 	return all
 }
 

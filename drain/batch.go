@@ -226,7 +226,7 @@ func (d *Drainer) materialise(items []runstore.Materialisation) []runstore.Mater
 
 // poisonous reports whether an error is the row's own fault.
 func poisonous(err error) bool {
-	return errors.Is(err, runstore.ErrRejected) || errors.Is(err, run.ErrInvalid)
+	return errors.Is(err, run.ErrRejected) || errors.Is(err, run.ErrInvalid)
 }
 
 // ofHook reports whether it was the hook that took no runs, and not Postgres.

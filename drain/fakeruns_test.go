@@ -118,4 +118,4 @@ func (f *fakeRuns) set(change func()) {
 }
 
 // rejected is how Postgres refuses one row.
-func rejected() error { return fmt.Errorf("test: %w", runstore.ErrRejected) }
+func rejected() error { return fmt.Errorf("test: %w", run.ErrRejected) }

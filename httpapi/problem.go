@@ -108,6 +108,8 @@ func problemOf(err error) *problem {
 		return newProblem(http.StatusUnprocessableEntity, "payload-mismatch", "The idempotency key holds a run of another payload, or is about to; nothing was stored")
 	case errors.Is(err, run.ErrInFlight):
 		return newProblem(http.StatusConflict, "in-flight", "Another trigger of this idempotency key is in flight; nothing was stored").with("X-Should-Retry", "false")
+	case errors.Is(err, run.ErrRejected):
+		return newProblem(http.StatusUnprocessableEntity, "unprocessable", "The run can not be stored").with("X-Should-Retry", "false")
 	case errors.Is(err, run.ErrQuota):
 		return quotaProblem(err)
 	case errors.Is(err, run.ErrConflict):

@@ -99,8 +99,8 @@ func (s *Stores) connected(t testing.TB, do func(context.Context, *pgx.Conn) err
 }
 
 // Advance moves Postgres's clock ahead for every node of these stores, after the first
-// has been started: delayed runs become due, and runs whose TTL has passed expire, at the
-// next Engine.Sweep. It adds up. Redis's clock, the nodes' and what waits in the buffer do
+// has been started: delayed runs become due, and runs whose TTL has passed expire, at
+// Engine.Sweep or within a second. It adds up. Redis's clock, the nodes' and what waits in the buffer do
 // not hear of it.
 func (s *Stores) Advance(t testing.TB, d time.Duration) {
 	t.Helper()

@@ -112,8 +112,8 @@ type DB struct {
 	// link is nil until Open has succeeded once.
 	link atomic.Pointer[link]
 
-	mu     sync.Mutex // guards closed, and lets one Open run at a time
-	closed bool
+	mu     sync.Mutex // held to close, and lets one Open run at a time
+	closed atomic.Bool
 }
 
 // link is an opened connection to Redis.
@@ -156,7 +156,7 @@ func (d *DB) Deadline() time.Duration { return d.cfg.Deadline }
 // and the breaker is not. It costs no network. True is no promise, and in the
 // half-open state only the first call goes out.
 func (d *DB) Available() bool {
-	return d.link.Load() != nil && d.breaker.state() != BreakerOpen
+	return !d.closed.Load() && d.link.Load() != nil && d.breaker.state() != BreakerOpen
 }
 
 // Breaker returns the state of the breaker.
@@ -175,10 +175,9 @@ func (d *DB) Cluster() bool {
 func (d *DB) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
+	if d.closed.Swap(true) {
 		return nil
 	}
-	d.closed = true
 	l := d.link.Load()
 	if l == nil {
 		return nil

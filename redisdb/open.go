@@ -36,7 +36,7 @@ type Capabilities struct {
 func (d *DB) Open(ctx context.Context) (Capabilities, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
+	if d.closed.Load() {
 		return Capabilities{}, unavailable(classify(redis.ErrClosed), 0)
 	}
 	if l := d.link.Load(); l != nil {

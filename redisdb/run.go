@@ -217,6 +217,9 @@ func fail(outcomes []outcome, err *callError) {
 
 // refusal is the error of a call that failed with e.
 func (d *DB) refusal(e *callError) error {
+	if d.closed.Load() && !e.unknown {
+		return &run.RefusedError{Reason: run.ErrClosed, Part: "redis", Err: e}
+	}
 	var after time.Duration
 	if e == errRefused {
 		after = d.breaker.pause

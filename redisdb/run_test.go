@@ -152,7 +152,7 @@ func TestNotOpen(t *testing.T) {
 		}
 	}
 	r = d.Run(t.Context(), []Call{{Script: echo}})[0]
-	if !errors.Is(r.Err, run.ErrUnavailable) || OutcomeUnknown(r.Err) || d.Breaker() != BreakerClosed {
+	if !errors.Is(r.Err, run.ErrClosed) || OutcomeUnknown(r.Err) || d.Breaker() != BreakerClosed || d.Available() {
 		t.Fatalf("%v, breaker %s", r.Err, d.Breaker())
 	}
 	if _, err := d.Open(t.Context()); !errors.Is(err, run.ErrUnavailable) {

@@ -31,6 +31,9 @@ var (
 	ErrClaimTimeout = errors.New("timed out waiting for the owner of the key")
 	// ErrClosed: the engine is closing or closed. Nothing was stored.
 	ErrClosed = errors.New("engine closed")
+	// ErrRejected: Postgres, or the hook that receives runs, refuses this one whatever
+	// happens around it. Nothing of it was stored. Do not retry.
+	ErrRejected = errors.New("run refused")
 	// ErrUnknownVersion: a stored record carries a version byte that this
 	// build does not know. The record was left as it is.
 	ErrUnknownVersion = errors.New("unknown record version")

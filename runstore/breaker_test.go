@@ -208,7 +208,7 @@ func TestBreakerStaysClosed(t *testing.T) {
 		return err
 	}
 	for range 10 {
-		if got := s.settleOne(snapshot(run.Trigger{Queue: "\x00"})); !errors.Is(got.Err, ErrRejected) {
+		if got := s.settleOne(snapshot(run.Trigger{Queue: "\x00"})); !errors.Is(got.Err, run.ErrRejected) {
 			t.Errorf("%+v", got)
 		}
 		ctx, cancel := context.WithCancel(t.Context())

@@ -16,7 +16,7 @@ import (
 // be repeated.
 //
 // Errors of all changes: run.ErrNotFound; run.ErrInvalid without an
-// environment; [ErrRejected] for what Postgres can not hold; else a
+// environment; [run.ErrRejected] for what Postgres can not hold; else a
 // *run.RefusedError. The version of the run's buffer entry is not touched: a
 // patch that is still on its way is applied when it arrives.
 func (s *Store) Cancel(ctx context.Context, environment string, id run.ID, reason string) (run.Run, error) {

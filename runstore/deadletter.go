@@ -22,7 +22,7 @@ func (s *Store) Bury(ctx context.Context, dead *run.Snapshot, reason string) err
 	}
 	record, err := dead.Append(nil)
 	if err != nil {
-		return fmt.Errorf("runstore: %w (%s)", ErrRejected, "snapshot can not be encoded")
+		return fmt.Errorf("runstore: %w (%s)", run.ErrRejected, "snapshot can not be encoded")
 	}
 	c := s.retry(ctx, s.cold, aFewTimes, func(ctx context.Context, conn *pgxpool.Conn) error {
 		_, err := conn.Exec(ctx, burySQL, dead.Trigger.Environment, dead.ID.String(), record, reason)

@@ -144,7 +144,7 @@
 //   - an error of Postgres that may pass (a deadlock, a timeout, a lost
 //     connection), or an ended context: as if the store's own statement had met it.
 //   - run.ErrInvalid: one of the runs can never land. The batch is halved until it
-//     is alone, and it is [ErrRejected].
+//     is alone, and it is [run.ErrRejected].
 //   - anything else, a constraint that the hook's rows break and a panic included:
 //     nobody can tell whether a run or the hook is at fault. The batch is halved; a
 //     run that fails alone is refused for now, with run.ErrUnavailable and the part

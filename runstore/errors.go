@@ -14,14 +14,8 @@ import (
 	"github.com/e0ff5a15/mollifier/run"
 )
 
-var (
-	// ErrRejected: Postgres refuses this one row whatever happens around it,
-	// for example for a byte that a text can not hold. Repeating it is useless;
-	// nothing of it was stored.
-	ErrRejected = errors.New("row refused by Postgres")
-	// ErrDisagrees: this node's settings differ from what its deployment was made with.
-	ErrDisagrees = errors.New("deployment disagrees")
-)
+// ErrDisagrees: this node's settings differ from what its deployment was made with.
+var ErrDisagrees = errors.New("deployment disagrees")
 
 // OutcomeUnknown reports whether the change that err came from may have taken
 // effect, or may still: a reply was lost. Settling the same run id again tells.
@@ -138,9 +132,9 @@ func refusal(c *cause) error {
 // rejection is the error of a single row that is at fault.
 func rejection(c *cause) error {
 	if c.hook {
-		return fmt.Errorf("runstore: %w (%w)", ErrRejected, c)
+		return fmt.Errorf("runstore: %w (%w)", run.ErrRejected, c)
 	}
-	return fmt.Errorf("runstore: %w (%s)", ErrRejected, c.text)
+	return fmt.Errorf("runstore: %w (%s)", run.ErrRejected, c.text)
 }
 
 // outward gives any error of a statement about one row its outward form.

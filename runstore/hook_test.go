@@ -145,7 +145,7 @@ func TestHookRefusesOneRun(t *testing.T) {
 					if err != nil {
 						t.Errorf("a neighbour: %v", err)
 					}
-				case tt.good && (!errors.Is(err, ErrRejected) || !errors.Is(err, run.ErrInvalid)):
+				case tt.good && (!errors.Is(err, run.ErrRejected) || !errors.Is(err, run.ErrInvalid)):
 					t.Errorf("%v, want it rejected", err)
 				case !tt.good && (!isRefused || refused.Part != PartHook || refused.Reason != run.ErrUnavailable || errors.Is(err, run.ErrNotFound)):
 					t.Errorf("%v, want it refused for now", err)

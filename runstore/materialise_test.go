@@ -464,7 +464,7 @@ func TestPoisonEntries(t *testing.T) {
 	for i, a := range s.Materialise(t.Context(), batch) {
 		switch i {
 		case 7:
-			if !errors.Is(a.Err, ErrRejected) || OutcomeUnknown(a.Err) || strings.Contains(a.Err.Error(), "hush") {
+			if !errors.Is(a.Err, run.ErrRejected) || OutcomeUnknown(a.Err) || strings.Contains(a.Err.Error(), "hush") {
 				t.Errorf("%+v", a)
 			}
 		case 8, 9:
@@ -507,7 +507,7 @@ func TestPoisonEntries(t *testing.T) {
 	s.drain(Created, foreign)
 	other := snapshot(run.Trigger{Environment: "env_2"})
 	other.ID, other.AcceptedAt = foreign.Snapshot.ID, 1000
-	if a := s.Materialise(t.Context(), []Materialisation{{Snapshot: other}})[0]; !errors.Is(a.Err, ErrRejected) {
+	if a := s.Materialise(t.Context(), []Materialisation{{Snapshot: other}})[0]; !errors.Is(a.Err, run.ErrRejected) {
 		t.Errorf("%+v", a)
 	}
 }

@@ -93,7 +93,7 @@ type Holder struct {
 }
 
 // Settled is the answer to one [Settlement]: an outcome and the run that now
-// stands for it, or an error. The error is [ErrRejected] if this row alone is
+// stands for it, or an error. The error is [run.ErrRejected] if this row alone is
 // at fault, run.ErrInvalid if it names nothing, and otherwise a
 // *run.RefusedError; see [OutcomeUnknown].
 type Settled struct {

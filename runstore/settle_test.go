@@ -234,7 +234,7 @@ func TestPoisonRowsFailAlone(t *testing.T) {
 			}
 			continue
 		}
-		if !errors.Is(a.Err, ErrRejected) || OutcomeUnknown(a.Err) || strings.Contains(a.Err.Error(), "hush") {
+		if !errors.Is(a.Err, run.ErrRejected) || OutcomeUnknown(a.Err) || strings.Contains(a.Err.Error(), "hush") {
 			t.Errorf("item %d: %v", i, a.Err)
 		}
 	}
@@ -250,7 +250,7 @@ func TestIDOfAnotherEnvironment(t *testing.T) {
 		foreign := snapshot(tr)
 		foreign.ID = mine.ID
 		got := s.Settle(t.Context(), []Settlement{{foreign}, {snapshot(run.Trigger{})}})
-		if !errors.Is(got[0].Err, ErrRejected) || !got[0].ID.IsZero() {
+		if !errors.Is(got[0].Err, run.ErrRejected) || !got[0].ID.IsZero() {
 			t.Errorf("settled %+v", got[0])
 		}
 		if got[1].Outcome != Created {

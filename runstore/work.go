@@ -64,7 +64,7 @@ func (s *Store) Take(ctx context.Context, n int) ([]run.Run, error) {
 // stays. A status that clears the key ends its interval.
 //
 // Errors: run.ErrNotFound, run.ErrConflict if the run's status does not allow
-// the change, run.ErrInvalid for a status that does not exist, [ErrRejected]
+// the change, run.ErrInvalid for a status that does not exist, [run.ErrRejected]
 // for text that Postgres can not hold, else a *run.RefusedError.
 func (s *Store) Finish(ctx context.Context, environment string, id run.ID, f run.Finish) (run.Run, error) {
 	switch {

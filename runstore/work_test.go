@@ -144,7 +144,7 @@ func TestFinishKeepsTheFirstReport(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	bad := s.want(Created, snapshot(run.Trigger{}))
-	if _, err := s.Finish(t.Context(), env, bad.ID, run.Finish{Status: run.Completed, OutputType: "\x00"}); !errors.Is(err, ErrRejected) {
+	if _, err := s.Finish(t.Context(), env, bad.ID, run.Finish{Status: run.Completed, OutputType: "\x00"}); !errors.Is(err, run.ErrRejected) {
 		t.Errorf("a type that Postgres can not hold: %v", err)
 	}
 }

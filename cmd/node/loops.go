@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,27 +47,7 @@ func every(ctx context.Context, pause time.Duration, f func()) {
 	}
 }
 
-const (
-	sweepEvery = time.Second
-	sweepLimit = 1000 // runs moved by one statement; more follow at once
-	probeEvery = time.Second
-)
-
-// sweepLoop moves the runs whose time has come: delayed ones to QUEUED, those
-// whose ttl has passed to EXPIRED. Every node does so; they skip each other's rows.
-func (n *node) sweepLoop(ctx context.Context) {
-	every(ctx, sweepEvery, func() {
-		for ctx.Err() == nil {
-			expired, released, err := n.engine.Sweep(ctx, sweepLimit)
-			if err != nil && ctx.Err() == nil {
-				n.log.Warn("sweep failed; the next one is due in a second", slog.Any("error", err))
-			}
-			if err != nil || max(expired, released) < sweepLimit {
-				return
-			}
-		}
-	})
-}
+const probeEvery = time.Second
 
 // probe knows whether the node should get traffic: while at least one store works
 // and the node is not stopping. It asks the stores by itself, so that a flood of

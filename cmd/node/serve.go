@@ -132,7 +132,7 @@ func (n *node) start(ctx context.Context) (info devstack.Info, err error) {
 	if info, err = n.publish(); err != nil {
 		return info, err
 	}
-	n.loops.start(n.sweepLoop, n.probe.loop, n.packetLoop, n.live.Run)
+	n.loops.start(n.probe.loop, n.packetLoop, n.live.Run)
 	if n.stores.stack != nil {
 		n.loops.start(n.watchLoop)
 	}

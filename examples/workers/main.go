@@ -153,9 +153,6 @@ func work() error {
 			case <-ctx.Done():
 				return
 			}
-			if _, _, err := engine.Sweep(ctx, 1000); err != nil {
-				slog.Warn("sweep", "error", err)
-			}
 			if _, err := pool.Recover(ctx, "prod"); err != nil {
 				slog.Warn("recover", "error", err)
 			}
