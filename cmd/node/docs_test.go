@@ -72,6 +72,7 @@ func newReader(t *testing.T) *reader {
 	for _, err := range []error{
 		os.Mkdir(filepath.Join(r.dir, "bin"), 0o755),
 		os.WriteFile(filepath.Join(r.dir, "bin/node"), []byte(script), 0o755),
+		os.WriteFile(filepath.Join(r.dir, "node.conf"), []byte("claim-ttl 10s\n"), 0o600),
 		os.Symlink(data, filepath.Join(r.dir, "data")),
 		os.Symlink(filepath.Join(data, "secret.key"), filepath.Join(r.dir, "shared.key")),
 	} {
