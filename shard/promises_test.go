@@ -38,6 +38,8 @@ func (w *world) answer(node int, cause *sent, a Answer[int]) {
 	case c.node != node:
 		w.Fatalf("caller %d answered by another node", a.Ticket)
 	case errors.Is(a.Err, run.ErrInFlight):
+		// One that had led when another node's claim was met was counted for its flight.
+		w.strayed = w.strayed || cause != nil
 		w.inFlight(c)
 		return
 	case a.Err != nil:
