@@ -68,7 +68,7 @@ func follow(t *testing.T, replica, primary *devstack.Redis) {
 	if err := raw.ConfigSet(t.Context(), "masterauth", password).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if err := raw.SlaveOf(t.Context(), host, port).Err(); err != nil {
+	if err := raw.ReplicaOf(t.Context(), host, port).Err(); err != nil {
 		t.Fatal(err)
 	}
 }
