@@ -135,3 +135,11 @@ verify: ## check that go.mod and generated files are up to date
 	@state() { git diff HEAD | git hash-object --stdin; git status --porcelain; }; \
 	before=$$(state); $(GO) generate ./... || exit 1; \
 	if [ "$$before" != "$$(state)" ]; then echo "generated files were not up to date; they are now"; exit 1; fi
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME=30s in turn (ONLY=pattern over "./folder FuzzName")
+	@GO='$(GO)' FUZZTIME='$(or $(FUZZTIME),30s)' ONLY='$(ONLY)' sh scripts/fuzz.sh
+
+.PHONY: vuln
+vuln: ## known vulnerabilities in code that is called; fails plainly where the database is out of reach (GOVULNDB=url)
+	@GO='$(GO)' GOVULNDB='$(GOVULNDB)' sh scripts/vuln.sh
