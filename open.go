@@ -158,7 +158,7 @@ func (e *Engine) openRedis(ctx context.Context) error {
 	case err == nil:
 		e.opened(found)
 	case errors.Is(err, run.ErrUnavailable):
-		e.cfg.Logger.Warn("redis does not answer; keys are kept by Postgres alone until it does")
+		e.cfg.Logger.Warn("redis does not answer; keys are kept by Postgres alone until it does", slog.Any("cause", err))
 	case errors.Is(err, redisdb.ErrDisagrees):
 		return fmt.Errorf("mollifier: Config.Partitions: %w", err)
 	default:

@@ -9,8 +9,8 @@ import (
 )
 
 // Everything that a caller sends or is given to keep to himself, sent everywhere,
-// with a node that logs and traces all it can: none of it is in the log, in a span or
-// in a metric.
+// with a node that logs and traces all it can: none of it is in the log, in a span, in
+// a metric, or in what operators see.
 func TestNothingOfACallerIsLogged(t *testing.T) {
 	t.Parallel()
 	stores, postgres := sharedStores(t)
@@ -74,8 +74,40 @@ func TestNothingOfACallerIsLogged(t *testing.T) {
 			}
 		}
 	}
+	if status, answer := call(t, c, http.MethodPost, i.Admin+"/admin/v1/environments/"+env.ID+"/gate?reason=test", i.AdminToken, `{"force":"mollify"}`); status/100 != 2 {
+		t.Fatalf("%d %s", status, answer)
+	}
+	status, body = call(t, c, http.MethodPost, i.HTTP+"/api/v1/tasks/hello/trigger", env.Key,
+		`{"payload":{"secret":"`+canary+`"},"options":{"idempotencyKey":"`+canary+`2","tags":["`+canary+`"],"metadata":{"secret":"`+canary+`"}}}`)
+	var buffered struct{ ID string }
+	if err := json.Unmarshal([]byte(body), &buffered); status != http.StatusOK || err != nil {
+		t.Fatalf("%d %s", status, body)
+	}
 	_, metrics := call(t, c, http.MethodGet, i.Admin+metricsPath, "", "")
+	shown := map[string]string{}
+	for _, path := range []string{
+		"live", "stats", "overrides", "buffer", "audit", "explain/" + run.ID, "explain/" + buffered.ID,
+		"explain?task=hello&environment=" + url.QueryEscape(env.ID) + "&key=" + canary,
+	} {
+		token := ""
+		if path == "audit" { // which alone asks for it
+			token = i.AdminToken
+		}
+		status, answer := call(t, c, http.MethodGet, i.Admin+"/admin/v1/"+path, token, "")
+		if status != http.StatusOK {
+			t.Errorf("%s: %d %s", path, status, answer)
+		}
+		// An explanation names its key, which is what it is about.
+		shown[path] = strings.ReplaceAll(answer, `"key":"`+canary, "")
+	}
 	node.stop(t)
+	for path, answer := range shown {
+		for _, secret := range []string{canary, env.Key, once, reader, signature, i.AdminToken} {
+			if at := strings.Index(answer, secret); at >= 0 {
+				t.Errorf("/admin/v1/%s shows %q: ...%s", path, secret, answer[max(0, at-200):min(len(answer), at+100)])
+			}
+		}
+	}
 	if !strings.Contains(metrics, `http_route="/api/v1/tasks/{taskId}/trigger"`) || !strings.Contains(spans(), "mollifier.trigger") {
 		t.Errorf("nothing was measured, or nothing was traced:\n%s", metrics)
 	}

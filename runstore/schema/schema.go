@@ -2,6 +2,7 @@ package schema
 
 import (
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"embed"
 	"errors"
@@ -91,6 +92,9 @@ func describe(err error) error {
 		if errors.Is(err, ended) {
 			return fmt.Errorf("%s: stopped before the end: %w", at, ended)
 		}
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return fmt.Errorf("%s: the certificate of Postgres was not accepted", at)
 	}
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return fmt.Errorf("%s: Postgres can not be reached", at)
