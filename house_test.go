@@ -33,6 +33,7 @@ var floors = map[string]int{
 	"ring":              4,
 	"fallback":          4,
 	"explain":           4,
+	"simulate":          4,
 	"watch":             4,
 	"client":            1,
 	"runstore":          3,

@@ -97,6 +97,7 @@ func (a *app) run(ctx context.Context, args, environ []string) error {
 	}
 	root.Subcommands = []*ffcli.Command{
 		a.envCommand(set), a.migrateCommand(set), a.demoCommand(), a.openAPICommand(), a.healthCommand(set), a.versionCommand(),
+		a.simulateCommand(set),
 	}
 	config := a.configCommand(environ)
 	root.Subcommands = append(append(root.Subcommands, a.operatorCommands(set)...), config)
