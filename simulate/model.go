@@ -13,7 +13,7 @@ import (
 )
 
 // BytesPerRun is what Redis needs for a buffered run with a key, besides its payload:
-// docs/sizing.md says how it was measured.
+// an assumption with room to spare; docs/sizing.md says how to measure it.
 const BytesPerRun = 1000
 
 // Trigger is one trigger of a storm.
