@@ -77,7 +77,7 @@ func newRealtime(t *testing.T, tune ...func(*httpapi.Config)) *realtime {
 		ID: id1, Canonical: id1, Status: run.Queued, CreatedAt: now.Add(-time.Hour), UpdatedAt: now.Add(-time.Hour),
 		Trigger: run.Trigger{
 			Environment: "env_prod", Task: "send", Payload: []byte(`{"json":{"a":"é"}}`), PayloadType: "application/super+json",
-			Tags: []string{"plain", `q"u\o,{te}`}, Metadata: []byte(`{"m":1}`), MetadataType: "application/json", TTL: time.Minute,
+			Tags: []string{`q"u\o,{te}`, "plain"}, Metadata: []byte(`{"m":1}`), MetadataType: "application/json", TTL: time.Minute, TTLText: "60s",
 			BatchItem: run.BatchItem{},
 		},
 	})
@@ -149,7 +149,7 @@ func TestShapeOfARun(t *testing.T) {
 				"id": text(id1.String()), "friendlyId": text(id1.String()), "taskIdentifier": text("send"), "status": text("PENDING"),
 				"createdAt": text("2026-03-04T04:06:07.890"), "updatedAt": text("2026-03-04T04:06:07.890"),
 				"completedAt": nil, "startedAt": nil, "delayUntil": nil, "expiredAt": nil, "idempotencyKey": nil,
-				"isTest": text("false"), "usageDurationMs": text("0"), "costInCents": text("0"), "baseCostInCents": text("0"), "ttl": text("1m"),
+				"isTest": text("false"), "usageDurationMs": text("0"), "costInCents": text("0"), "baseCostInCents": text("0"), "ttl": text("60s"),
 				"payload": text(`{"json":{"a":"é"}}`), "payloadType": text("application/super+json"),
 				"metadata": text(`{"m":1}`), "metadataType": text("application/json"), "output": nil, "outputType": nil,
 				"runTags": text(`{"plain","q\"u\\o,{te}"}`), "error": nil,

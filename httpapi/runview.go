@@ -190,7 +190,7 @@ func viewRelated(r *run.Run, now time.Time) relatedView {
 		Version: t.LockToVersion, Status: r.Status, IsTest: t.Test,
 		CreatedAt: date(r.CreatedAt), UpdatedAt: date(r.UpdatedAt), StartedAt: date(r.StartedAt),
 		FinishedAt: date(finishedAt(r)), DelayedUntil: date(t.DelayUntil), ExpiredAt: date(r.ExpiredAt),
-		TTL: cmp.Or(t.TTLText, formatDuration(t.TTL)), Tags: slices.Sorted(slices.Values(t.Tags)),
+		TTL: shownTTL(t), Tags: slices.Sorted(slices.Values(t.Tags)),
 		DurationMS: duration(r).Milliseconds(), Depth: r.Depth, TriggerFunction: t.TriggerFunction,
 		Region: t.Region, BatchID: t.BatchItem.Batch, Metadata: shownMetadata(t),
 	}
@@ -287,3 +287,6 @@ func duration(r *run.Run) time.Duration {
 	}
 	return 0
 }
+
+// shownTTL is the time to live as it was written.
+func shownTTL(t *run.Trigger) string { return cmp.Or(t.TTLText, formatDuration(t.TTL)) }

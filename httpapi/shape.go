@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -70,14 +71,16 @@ var columns = []column{
 	}},
 	{name: "costInCents", kind: "float8", text: func(*run.Run, time.Time) (string, bool) { return "0", true }},
 	{name: "baseCostInCents", kind: "float8", text: func(*run.Run, time.Time) (string, bool) { return "0", true }},
-	{name: "ttl", kind: "text", text: func(r *run.Run, _ time.Time) (string, bool) { return shapeText(formatDuration(r.Trigger.TTL)) }},
+	{name: "ttl", kind: "text", text: func(r *run.Run, _ time.Time) (string, bool) { return shapeText(shownTTL(&r.Trigger)) }},
 	{name: "payload", kind: "text", text: func(r *run.Run, _ time.Time) (string, bool) { return shapeBytes(r.Trigger.Payload) }},
 	{name: "payloadType", kind: "text", text: func(r *run.Run, _ time.Time) (string, bool) { return shapeText(r.Trigger.PayloadType) }},
 	{name: "metadata", kind: "text", text: func(r *run.Run, _ time.Time) (string, bool) { return shapeBytes(r.Trigger.Metadata) }},
 	{name: "metadataType", kind: "text", text: func(r *run.Run, _ time.Time) (string, bool) { return shapeText(r.Trigger.MetadataType) }},
 	{name: "output", kind: "text", text: func(r *run.Run, _ time.Time) (string, bool) { return shapeBytes(r.Output) }},
 	{name: "outputType", kind: "text", text: func(r *run.Run, _ time.Time) (string, bool) { return shapeText(r.OutputType) }},
-	{name: "runTags", kind: "text", array: true, text: func(r *run.Run, _ time.Time) (string, bool) { return shapeArray(r.Trigger.Tags), true }},
+	{name: "runTags", kind: "text", array: true, text: func(r *run.Run, _ time.Time) (string, bool) {
+		return shapeArray(slices.Sorted(slices.Values(r.Trigger.Tags))), true
+	}},
 	{name: "error", kind: "jsonb", text: func(r *run.Run, _ time.Time) (string, bool) { return shapeError(r.Error) }},
 }
 

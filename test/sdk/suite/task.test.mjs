@@ -1,39 +1,13 @@
 // Calls from inside a running task: the SDK then names the parent and says so in
-// headers. The context is the one that a worker of the SDK sets up.
+// headers.
 import { test } from "node:test";
 import assert from "node:assert/strict";
 
-import { apiClientManager, runMetadata, runtime, taskContext } from "@trigger.dev/core/v3";
-import { StandardMetadataManager } from "@trigger.dev/core/v3/workers";
-import { auth, idempotencyKeys, metadata, tags, tasks } from "@trigger.dev/sdk";
+import { runMetadata, runtime } from "@trigger.dev/core/v3";
+import { idempotencyKeys, metadata, tags, tasks } from "@trigger.dev/sdk";
+import { inside } from "../lib/inside.mjs";
 import { environment, everywhere, until } from "../lib/nodes.mjs";
 import { proxy } from "../lib/proxy.mjs";
-
-// The SDK takes one manager for the life of its process.
-const manager = new StandardMetadataManager();
-runMetadata.setGlobalManager(manager);
-
-/** inside calls body as the task of a run would. */
-async function inside(env, run, body, url = env.url) {
-  taskContext.setGlobalTaskContext({
-    ctx: {
-      run: { id: run, tags: [], isTest: false, createdAt: new Date(), startedAt: new Date(), version: "20260101.1" },
-      attempt: { number: 1, startedAt: new Date() }, task: { id: "parent", filePath: "parent.ts" },
-      queue: { id: "queue_1", name: "task/parent" }, environment: { id: env.id, slug: "prod", type: "PRODUCTION" },
-      organization: { id: "org_1", slug: "org", name: "org" }, project: { id: "proj_1", ref: "proj_1", slug: "p", name: "p" },
-    },
-    worker: { id: "worker_1", version: "20260101.1", contentHash: "x" }, isWarmStart: false,
-  });
-  try {
-    return await auth.withAuth({ baseURL: url, accessToken: env.key }, async () => {
-      manager.reset();
-      Object.assign(manager, { apiClient: apiClientManager.clientOrThrow(), runId: run });
-      return body();
-    });
-  } finally {
-    taskContext.setGlobalTaskContext(undefined);
-  }
-}
 
 everywhere("a child knows its parent", async (t, env) => {
   const { id: parent } = await env.client.tasks.trigger("parent", 1);
