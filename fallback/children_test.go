@@ -41,7 +41,7 @@ func TestListOfABatch(t *testing.T) {
 		}
 		ids, want = append(ids, m.id), append(want, m.id.String())
 	}
-	slices.Sort(want) // within a millisecond ids tie
+	slices.Sort(want)                               // within a millisecond ids tie
 	w.place(env, "batch_l", append(ids, ids[0])...) // an item that has the run of another
 	if _, err := w.reader.Cancel(t.Context(), env, ids[1], ""); err != nil {
 		t.Fatal(err)
