@@ -27,7 +27,8 @@ type fakeBuffer struct {
 	entries map[run.ID]*fakeEntry
 	fault   func(op string, lost bool) error
 	turns   []*oneTurn
-	most    int // leased at the same time, at most
+	taken   map[int][]run.ID // of each partition, in the order of its leases; turns overlap
+	most    int              // leased at the same time, at most
 	dropped []run.ID
 	marked  map[run.ID]int // how often an ack has changed something
 	calls   map[string]int
@@ -61,7 +62,7 @@ type oneTurn struct {
 
 func newFakeBuffer() *fakeBuffer {
 	return &fakeBuffer{
-		queues: make(map[place][]run.ID), entries: make(map[run.ID]*fakeEntry),
+		taken: make(map[int][]run.ID), queues: make(map[place][]run.ID), entries: make(map[run.ID]*fakeEntry),
 		marked: make(map[run.ID]int), calls: make(map[string]int),
 		states: make(map[string]int), stored: make(map[place]map[run.ID]*fakeEntry),
 	}
@@ -253,6 +254,7 @@ func (f *fakeBuffer) Lease(_ context.Context, partition int, env string, n int, 
 		}
 		f.turns[i].ids = append(f.turns[i].ids, ids...)
 		f.turns[i].at[at] = ids
+		f.taken[partition] = append(f.taken[partition], ids...)
 	}
 	f.most = max(f.most, f.states["leased"])
 	f.mu.Unlock()
