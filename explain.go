@@ -170,7 +170,7 @@ func (x *explainer) entry(ctx context.Context, environment string, id run.ID) {
 			buffer.Queued:       "it waits to be drained",
 			buffer.Leased:       "a drain is working on it",
 			buffer.Returned:     "it waits to be drained; a drain has had it before, or Postgres could not be asked when it came",
-			buffer.Materialised: "it is in Postgres; the entry goes within 30s",
+			buffer.Materialised: "it waited in the buffer, and is in Postgres now; the entry goes within 30s",
 		}[got.Entry.Status]
 		if got.Entry.Attempts > 0 {
 			text += fmt.Sprintf("; Postgres has refused it %d times", got.Entry.Attempts)
@@ -221,7 +221,7 @@ func (x *explainer) remember(id run.ID, hash run.Hash) {
 	}
 	x.Node = x.e.cfg.Node
 	if !since.IsZero() {
-		x.Unknown = append(x.Unknown, "decisions before "+since.UTC().Format(time.RFC3339)+": this node has forgotten them")
+		x.Unknown = append(x.Unknown, "decisions before "+since.UTC().Format(time.RFC3339)+": this node remembers none")
 	}
 	x.Unknown = append(x.Unknown, "what other nodes decided: each remembers its own")
 }

@@ -27,7 +27,11 @@ const closedFlag = 1 << 40
 // join shares an open call of the key, or returns nil.
 func (o *openCalls) join(sum uint64, key *run.Key, claims bool) *call {
 	c := o.calls[sum%places].Load()
-	if c == nil || c.sum != sum || c.claims != claims || c.snapshot.Key != *key || c.sharers.Add(1)&closedFlag != 0 {
+	if c == nil || c.sum != sum || c.claims != claims || c.snapshot.Key != *key {
+		return nil
+	}
+	if c.sharers.Add(1)&closedFlag != 0 {
+		c.sharers.Add(-1) // too late: it is not counted among those who shared
 		return nil
 	}
 	return c

@@ -34,7 +34,7 @@ func (a *admin) overrideOperations() []operation {
 	return []operation{
 		{
 			method: http.MethodGet, path: "/admin/v1/overrides", open: true, do: a.listOverrides,
-			id: "listOverrides", summary: "What is overridden, as this node goes by it", answer: reflect.TypeFor[overridesAnswer](),
+			id: "listOverrides", summary: "What is overridden, as this node goes by it", answer: reflect.TypeFor[OverridesAnswer](),
 		},
 		{
 			method: http.MethodPost, path: gatePath, open: true, write: true, do: a.change(a.setGate),
@@ -206,9 +206,9 @@ func changedOf(environment string) func(version int64, err error) (reply, error)
 	}
 }
 
-// overrideView is an override. Durations are written as in flags; what is absent stays
+// OverrideView is an override, as operators see it. Durations are written as in flags; what is absent stays
 // as it is configured.
-type overrideView struct {
+type OverrideView struct {
 	Environment string    `json:"environment"`
 	Kind        string    `json:"kind"`
 	Window      string    `json:"window,omitzero"`
@@ -222,31 +222,32 @@ type overrideView struct {
 	Reason      string    `json:"reason,omitzero"`
 }
 
-type overridesAnswer struct {
+// OverridesAnswer is what /admin/v1/overrides answers.
+type OverridesAnswer struct {
 	// Node and Version say who goes by this, and how new it is.
 	Node      string         `json:"node"`
 	Version   int64          `json:"version"`
-	Overrides []overrideView `json:"overrides"`
+	Overrides []OverrideView `json:"overrides"`
 }
 
 // listOverrides answers GET /admin/v1/overrides.
 func (a *admin) listOverrides(context.Context, *call) (reply, error) {
 	s := a.Overrides.Overrides()
-	out := overridesAnswer{Node: a.Node, Version: s.Version, Overrides: make([]overrideView, 0, len(s.Overrides))}
+	out := OverridesAnswer{Node: a.Node, Version: s.Version, Overrides: make([]OverrideView, 0, len(s.Overrides))}
 	for i := range s.Overrides {
 		out.Overrides = append(out.Overrides, viewOverride(&s.Overrides[i]))
 	}
 	return answer(out)
 }
 
-func viewOverride(o *override.Override) overrideView {
+func viewOverride(o *override.Override) OverrideView {
 	text := func(d time.Duration) string {
 		if d == 0 {
 			return ""
 		}
 		return d.String()
 	}
-	return overrideView{
+	return OverrideView{
 		Environment: o.Environment, Kind: string(o.Kind), Window: text(o.Gate.Window), Threshold: o.Gate.Threshold,
 		Hold: text(o.Gate.Hold), Force: o.Gate.Force, Paused: o.Kind == override.KindDrain,
 		Ends: o.Ends.UTC().Truncate(time.Second), SetAt: o.SetAt.UTC(), By: o.By.Name, Reason: o.By.Reason,

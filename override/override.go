@@ -82,11 +82,15 @@ func (o *Override) check() error {
 	case o.Kind == KindGate && o.Environment == "":
 		return wrong("environment", "must not be empty")
 	case o.Kind == KindGate && o.Gate == Gate{}:
-		return wrong("override", "must change something")
+		return wrong("override", "must set window, threshold, hold or force")
 	case o.Kind == KindDrain && o.Gate != Gate{}:
 		return wrong("override", "has settings of the gate")
-	case o.Gate.Window < 0, o.Gate.Hold < 0, o.Gate.Threshold < 0 || o.Gate.Threshold > 1_000_000:
-		return wrong("override", "is out of range")
+	case o.Gate.Window < 0:
+		return wrong("window", "must not be negative")
+	case o.Gate.Hold < 0:
+		return wrong("hold", "must not be negative")
+	case o.Gate.Threshold < 0 || o.Gate.Threshold > 1_000_000:
+		return wrong("threshold", "must be 1 to 1000000, or 0 for as configured")
 	case o.Gate.Force != "" && o.Gate.Force != "pass" && o.Gate.Force != "mollify":
 		return wrong("force", "one of none, pass, mollify")
 	case o.For != 0 && (o.For < shortest || o.For > longest):

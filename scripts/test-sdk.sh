@@ -14,7 +14,9 @@ if ! node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)'; then
 	exit 1
 fi
 
-# npm writes this file last: older than the lock, the folder is not what it says.
+# The lock holds every package of the suite to the bytes (its integrity) that it was
+# written against, so that a run means the same tomorrow. npm writes the other file
+# last: older than the lock, the folder is not what it says.
 if [ ! node_modules/.package-lock.json -nt package-lock.json ]; then
 	npm ci --no-audit --no-fund --ignore-scripts
 fi

@@ -26,7 +26,8 @@ func (s *stores) end(m *modelRun) {
 
 // succeed ends what has expired at an instant when another run of the key
 // begins, or was reset in Postgres; what has not is an overlap.
-func (s *stores) succeed(h run.Hash, at run.Instant) {
+// asked says that the claim store was asked who holds the key.
+func (s *stores) succeed(h run.Hash, at run.Instant, asked bool) {
 	for _, m := range s.byID {
 		if m.hash != h || m.ended != 0 {
 			continue
@@ -37,7 +38,7 @@ func (s *stores) succeed(h run.Hash, at run.Instant) {
 			}
 			continue
 		}
-		m.ended = s.step
+		m.ended, m.unasked = s.step, !asked
 	}
 }
 
@@ -106,7 +107,7 @@ func (s *stores) accept(r Request, snap run.Snapshot, full bool) AcceptReply {
 	m := s.byID[snap.ID]
 	if m == nil {
 		if keyed {
-			s.succeed(snap.Hash, at)
+			s.succeed(snap.Hash, at, true)
 		}
 		m = s.insert(snap, at)
 	}

@@ -125,7 +125,11 @@
 // # When a store is gone
 //
 // The claim store unreachable: the flight settles without a claim, and its
-// answers are provisional; Postgres's slot decides.
+// answers are provisional; Postgres's slot decides. If a reset has reached
+// Postgres by then and not yet the claim store, that makes a new run, and who
+// asks the claim store is answered with the buffered one until the reset is
+// complete. Nobody is told of two confirmed runs, and the slot keeps their
+// intervals apart.
 //
 // Postgres known to be unreachable (Blind): nobody looks or checks. What Redis
 // says of the key is the answer, and it is provisional. A look or a check that

@@ -99,6 +99,12 @@ func (w *world) live(c *client, cause *sent, m *modelRun) {
 	switch {
 	case m.both && (m.told == 0 || cause.landed < m.told):
 		return // it may have ended in Postgres while the buffer did not know
+	case m.unasked && !m.inPostgres &&
+		(cause.Verb == Claim && cause.claim.State == Bound || cause.Verb == Accept && cause.accept.State == AcceptBound):
+		// A reset had reached Postgres and not the claim store, and somebody who could
+		// not ask there has a provisional run since. Until the reset is complete the
+		// claim store's word stands for those who ask it.
+		ended = m.reset
 	case cause.Verb == Publish, cause.Verb == Accept && cause.accept.State == AcceptHeld:
 		// The instant between what Postgres said and what Redis said: only a
 		// completed reset counts.

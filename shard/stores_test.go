@@ -52,6 +52,7 @@ type modelRun struct {
 	begun, ended int
 	reset        int // the step in which a reset of it was complete
 	cleared      bool
+	unasked      bool // ended by a run that was settled without the claim store's word
 	inPostgres   bool
 	entry        byte // 'q' queued, 'l' leased, 'r' returned, 'm' acked, 0 not in the buffer
 	gone         run.Instant
@@ -227,7 +228,7 @@ func (s *stores) settle(snap run.Snapshot, keyed, poison bool) SettleReply {
 	if live {
 		h.ended = s.step
 	}
-	s.succeed(snap.Hash, at)
+	s.succeed(snap.Hash, at, snap.AcceptedAt != 0)
 	sl.holder = s.insert(snap, at)
 	sl.holder.inPostgres = true
 	return SettleReply{Created: true, Holder: sl.holder.Holder}

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/e0ff5a15/mollifier"
 	"github.com/e0ff5a15/mollifier/gate"
 	"github.com/e0ff5a15/mollifier/mollifiertest"
@@ -29,7 +27,7 @@ func predicted(r *simulate.Report) outcomes {
 }
 
 // storms sends triggers to an engine by so many callers, in order.
-func storms(t *testing.T, e *mollifier.Engine, storm simulate.Storm, callers int) (all outcomes) {
+func storms(t testing.TB, e *mollifier.Engine, storm simulate.Storm, callers int) (all outcomes) {
 	t.Helper()
 	work := make(chan simulate.Trigger)
 	var mu sync.Mutex
@@ -137,59 +135,4 @@ func TestTheEngineRefusesAsManyAsSimulated(t *testing.T) {
 	if got.passed+pressed(node.Engine) != want.passed || off < -tolerance || off > tolerance || got.refused == 0 {
 		t.Errorf("the engine did %+v, the simulation says %+v", got, want)
 	}
-}
-
-// What docs/sizing.md asks for, of this machine: -v prints it. The servers sync as durable ones do.
-func TestMeasuresForSizing(t *testing.T) {
-	if testing.Short() {
-		t.Skip("makes private servers")
-	}
-	stores := mollifiertest.NewPrivate(t)
-	options, err := redis.ParseURL(stores.Redis)
-	if err != nil {
-		t.Fatal(err)
-	}
-	db := redis.NewClient(options)
-	defer db.Close()
-	holds := func() int {
-		text, err := db.Info(t.Context(), "memory").Result()
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, after, _ := strings.Cut(text, "used_memory_dataset:")
-		line, _, _ := strings.Cut(after, "\r\n")
-		n, err := strconv.Atoi(line)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	filler := stores.Start(t, func(c *mollifier.Config) {
-		c.Gate = mollifier.GateConfig{Window: time.Hour, Threshold: 1, Hold: time.Hour}
-		c.NoDrain = true
-	})
-	before := holds()
-	for _, payload := range []int{100, 1024} {
-		storm := simulate.Storm{Burst: 10_000, BurstOver: time.Second, Environments: 1, Payload: payload}
-		if payload > 100 {
-			storm.Environments = 2
-			storm.Hot = 1e-9 // the second one's keys are free
-		}
-		in := storms(t, filler.Engine, storm, 256).mollified
-		now := holds()
-		if in > 0 {
-			t.Logf("Redis: %d bytes for each of %d runs besides %d of payload", (now-before)/in-payload, in, payload)
-		}
-		before = now
-	}
-	left := stores.Count(t, "select count(*) from runs")
-	began := time.Now()
-	stores.Start(t)
-	stores.RequireDrained(t)
-	took := time.Since(began)
-	rows := stores.Count(t, "select count(*) from runs") - left
-	if rows < 19_000 {
-		t.Errorf("only %d rows", rows)
-	}
-	t.Logf("Postgres: %.0f rows a second, drained by one node on its default connections, %d rows", float64(rows)/took.Seconds(), rows)
 }

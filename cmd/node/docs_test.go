@@ -136,10 +136,10 @@ func (r *reader) made(target string) {
 	}
 }
 
-// tested looks whether each part of a pattern names a test of its package.
+// tested looks whether each part of a pattern names a test or a benchmark of its package.
 func (r *reader) tested(command string) {
 	r.Helper()
-	m := regexp.MustCompile(`go test (\S+)\s+-run '([^']+)'`).FindStringSubmatch(command)
+	m := regexp.MustCompile(`go test (\S+)\s+-(?:run|bench) '([^']+)'`).FindStringSubmatch(command)
 	if m == nil {
 		r.Errorf("%s: this can not be checked: %s", r.page, command)
 		return
@@ -157,7 +157,7 @@ func (r *reader) tested(command string) {
 		source.Write(text)
 	}
 	for part := range strings.SplitSeq(m[2], "|") {
-		if !regexp.MustCompile(`(?m)^func (Test|Fuzz|Example)\w*` + part).MatchString(source.String()) {
+		if !regexp.MustCompile(`(?m)^func (Test|Fuzz|Example|Benchmark)\w*` + part).MatchString(source.String()) {
 			r.Errorf("%s: %s has no test %s", r.page, m[1], part)
 		}
 	}

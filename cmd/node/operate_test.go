@@ -87,17 +87,17 @@ func TestOperatorCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, args := range map[string][]string{
-		"Invalid or missing admin token":   {"gate", "clear", "-data", data, "-admin-tokens", wrong, named},
-		"No such environment":              with("gate clear", "acme/typo"),
-		"Nothing of this kind":             with("drain resume"),
-		"no node runs in -data":            {"gate", "list", "-data", folder(t)},
-		"-admin-url":                       {"gate", "list", "-admin-url", "nowhere"},
-		"the admin listener does not answ": {"gate", "list", "-admin-url", "http://127.0.0.1:1"},
-		"the command needs an environment": with("gate set"),
-		"must change something":            with("gate set", named),
-		"threshold":                        with("gate set", "-threshold", "-1", named),
-		"Run not found":                    with("explain", "run_nobody"),
-		"unknown command \"gate sit\"":     {"gate", "sit"},
+		"Invalid or missing admin token":            {"gate", "clear", "-data", data, "-admin-tokens", wrong, named},
+		"No such environment":                       with("gate clear", "acme/typo"),
+		"Nothing of this kind":                      with("drain resume"),
+		"no node runs in -data":                     {"gate", "list", "-data", folder(t)},
+		"-admin-url":                                {"gate", "list", "-admin-url", "nowhere"},
+		"the admin listener does not answ":          {"gate", "list", "-admin-url", "http://127.0.0.1:1"},
+		"the command needs an environment":          with("gate set"),
+		"must set window, threshold, hold or force": with("gate set", named),
+		"threshold":                                 with("gate set", "-threshold", "-1", named),
+		"Run not found":                             with("explain", "run_nobody"),
+		"unknown command \"gate sit\"":              {"gate", "sit"},
 	} {
 		code, _, stderr := runHere(t, args...)
 		if code == exitOK || !strings.Contains(stderr, want) {
