@@ -196,6 +196,59 @@ func TestRedisIsKilledInAStorm(t *testing.T) {
 	l.settled(t, cfg.Postgres)
 }
 
+// A run waits in the buffer when Redis is killed; a node that can not ask Redis gives
+// the key another, which fails. Back again, Redis still says that the first run waits:
+// no node answers that without having asked Postgres, where the key is free.
+func TestBufferedRunIsDoubtedAfterAnOutage(t *testing.T) {
+	t.Parallel()
+	redis := stacktest.PrivateRedis(t)
+	cfg := mollifier.Config{Redis: redis.URL(), Postgres: stacktest.Postgres(t), Migrate: true, Partitions: 16, NoDrain: true}
+	cfg.Gate = mollifier.GateConfig{Window: time.Hour, Threshold: 1, Hold: time.Hour}
+	a, b := open(t, cfg), open(t, cfg)
+	for _, e := range []*mollifier.Engine{a, b} {
+		trip(t, e)
+	}
+	first := trigger(t, a, order("k"))
+	if again := trigger(t, b, order("k")); first.State() != run.Buffered || again.ID() != first.ID() {
+		t.Fatalf("%s %s, then %s", first.State(), first.ID(), again.ID())
+	}
+	if err := redis.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	between := trigger(t, b, order("k"))
+	if between.ID() == first.ID() || between.Identity() != run.Provisional {
+		t.Fatalf("without Redis: %s, %s", between.ID(), between.Identity())
+	}
+	if _, err := b.Finish(t.Context(), "prod", between.ID(), run.Finish{Status: run.Failed}); err != nil {
+		t.Fatal(err)
+	}
+	if err := redis.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range []*mollifier.Engine{a, b} {
+		waitFor(t, "identities are confirmed", func() bool {
+			r, err := e.Trigger(t.Context(), order("probe"))
+			return err == nil && r.Identity() == run.Confirmed
+		})
+	}
+	next := trigger(t, a, order("k"))
+	if next.ID() == first.ID() || next.ID() == between.ID() || next.Identity() != run.Confirmed {
+		t.Errorf("the key was given %s, then, without Redis, %s, which failed, and now %s (%s)", first.ID(), between.ID(), next.ID(), next.Identity())
+	}
+	cfg.NoDrain = false
+	c := open(t, cfg)
+	drained(t, cfg)
+	for _, e := range []*mollifier.Engine{a, b, c} {
+		if r := trigger(t, e, order("k")); r.ID() != next.ID() {
+			t.Errorf("drained: %s, want %s", r.ID(), next.ID())
+		}
+	}
+	if r, err := c.Run(t.Context(), "prod", first.ID()); err != nil || r.Canonical != between.ID() {
+		t.Errorf("the first run: %s, %v; it shared its time with %s", r.Canonical, err, between.ID())
+	}
+	disjoint(t, cfg.Postgres)
+}
+
 // With both stores gone triggers are refused, and once the breakers are open
 // without waiting for either: hundreds of refusals cost less than a few deadlines.
 func TestBothStoresDown(t *testing.T) {

@@ -88,7 +88,7 @@ func TestSharingWithAnotherPayloadOrRequest(t *testing.T) {
 }
 
 // A trigger that Postgres refuses is refused to its own caller alone: whoever shares
-// its call is asked for anew.
+// its call is asked for anew, and finds the run of another if that was faster.
 func TestSharingWithARefusedTrigger(t *testing.T) {
 	t.Parallel()
 	n := newStores(t).node(t)
@@ -105,10 +105,13 @@ func TestSharingWithARefusedTrigger(t *testing.T) {
 	}
 	eventually(t, "all wait", func() bool { return n.Stats().Waiting == 22 })
 	n.claims.before[claim.Claim].open()
-	for _, a := range []<-chan answer{first, second} {
-		if x := <-a; x.err == nil {
-			t.Error("the refused trigger was answered")
-		}
+	if x := <-first; x.err == nil {
+		t.Error("the refused trigger was answered")
+	}
+	if x := <-second; x.err == nil { // it came behind one that was taken
+		answered := make(chan answer, 1)
+		answered <- x
+		sharing = append(sharing, answered)
 	}
 	checkOneRun(t, sharing)
 }

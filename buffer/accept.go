@@ -87,7 +87,7 @@ type Accepted struct {
 	Until       run.Instant // 0 for a run without a key
 	PayloadHash run.Digest
 	RequestHash run.Digest
-	Queued      bool          // BoundTo: the run's entry is [Queued], so it holds the key as of this reply
+	Queued      bool          // BoundTo: the run's entry is [Queued] and no node was without Redis since its acceptance, so it holds the key as of this reply
 	Wait        time.Duration // PendingForeign
 	Err         error
 }
@@ -135,6 +135,7 @@ func (s *Store) Accept(ctx context.Context, runs []Acceptance) []Accepted {
 				accepted[i].Err = redisdb.Unreadable()
 			default:
 				accepted[i] = parseAccepted(texts[at], &runs[i])
+				accepted[i].Queued = accepted[i].Queued && s.db.Unbroken(accepted[i].AcceptedAt)
 				s.keepAccepted(&runs[i], packs[c].body(at), &accepted[i])
 			}
 		}

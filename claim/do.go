@@ -45,7 +45,9 @@ func (s *Store) Do(ctx context.Context, ops []Op) []Reply {
 			case !ok:
 				replies[item].Err = redisdb.Unreadable()
 			default:
-				replies[item] = parseReply(p.verb, answers[at])
+				r := parseReply(p.verb, answers[at])
+				r.Queued = r.Queued && s.db.Unbroken(r.AcceptedAt)
+				replies[item] = r
 			}
 		}
 	}

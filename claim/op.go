@@ -110,8 +110,9 @@ type Reply struct {
 	Until       run.Instant
 	PayloadHash run.Digest
 	RequestHash run.Digest
-	// Queued, for Bound: nobody has leased the run yet, so nothing can have
-	// happened to it, and it holds the key as of this reply. If false the run may
+	// Queued, for Bound: nobody has leased the run yet, and no node can have been
+	// without Redis since its acceptance ([redisdb.DB.Unbroken]), so nothing can have
+	// happened to it or its key, which it holds as of this reply. If false the run may
 	// be in Postgres, and may have lost its key there.
 	Queued bool
 	// Err is about this item alone or about the whole call. It wraps

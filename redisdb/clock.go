@@ -20,7 +20,8 @@ const fresh = time.Second
 // clock keeps the last reading of each server's TIME.
 type clock struct {
 	mu       sync.Mutex
-	readings []reading // by server; one, but for a cluster
+	readings []reading       // by server; one, but for a cluster
+	servers  map[string]bool // that were ever heard of
 }
 
 type reading struct {
@@ -30,10 +31,18 @@ type reading struct {
 }
 
 // saw takes a reading. The one received last counts, even if it is not the
-// greatest: every reading was true, and the clock may have stepped back.
-func (c *clock) saw(at run.Instant, epoch string, now time.Time) {
+// greatest: every reading was true, and the clock may have stepped back. It reports
+// whether the server is another than all before.
+func (c *clock) saw(at run.Instant, epoch string, now time.Time) (anew bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.servers[epoch] {
+		anew = len(c.servers) > 0
+		if c.servers == nil {
+			c.servers = map[string]bool{}
+		}
+		c.servers[epoch] = true
+	}
 	kept := c.readings[:0]
 	for _, r := range c.readings {
 		if r.epoch != epoch && now.Sub(r.heard) < fresh {
@@ -41,6 +50,7 @@ func (c *clock) saw(at run.Instant, epoch string, now time.Time) {
 		}
 	}
 	c.readings = append(kept, reading{epoch, at, now})
+	return anew
 }
 
 func (c *clock) last() (at run.Instant, heard time.Time, epoch string) {

@@ -103,11 +103,12 @@ func validPrefix(s string) bool {
 // DB is the Redis of one deployment. Its methods are safe for concurrent use.
 // Make it with [New] and [DB.Open] it before use; [DB.Close] it.
 type DB struct {
-	cfg     Config
-	names   Names
-	breaker *breaker
-	options redis.Options
-	clock   clock
+	cfg      Config
+	names    Names
+	breaker  *breaker
+	options  redis.Options
+	clock    clock
+	unbroken unbroken
 
 	// link is nil until Open has succeeded once.
 	link atomic.Pointer[link]
@@ -135,12 +136,14 @@ func New(cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &DB{
+	d := &DB{
 		cfg:     cfg,
 		names:   newNames(cfg.Prefix, cfg.Partitions),
 		breaker: newBreaker(cfg.BreakerFailures, cfg.BreakerPause, cfg.OnBreaker),
 		options: *opt,
-	}, nil
+	}
+	d.unbroken.trouble()
+	return d, nil
 }
 
 // Names builds the names of everything in this deployment's Redis.

@@ -110,6 +110,11 @@ func (d *DB) open(ctx context.Context) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
+	now, err := client.Time(ctx).Result()
+	if err != nil {
+		return nil, err
+	}
+	d.unbroken.opened(run.Instant(now.UnixMicro()))
 	keep = true
 	return &link{client: client, caps: caps, wait: wait}, nil
 }

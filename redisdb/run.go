@@ -119,7 +119,11 @@ func (d *DB) attempt(ctx context.Context, l *link, calls []Call, outcomes []outc
 	if again := d.send(within, l, calls, outcomes, all, false); len(again) > 0 {
 		d.send(within, l, calls, outcomes, again, true)
 	}
-	return verdict(ctx, outcomes)
+	v := verdict(ctx, outcomes)
+	if v != nil && v.down {
+		d.unbroken.trouble()
+	}
+	return v
 }
 
 // send executes the calls that which names, and returns those whose script the
@@ -181,7 +185,7 @@ func (d *DB) read(s *Script, values []any, now time.Time) outcome {
 	if last := len(values) - 1; last >= 0 {
 		if text, ok := values[last].(string); ok {
 			if at, epoch, ok := parseClock(text); ok {
-				d.clock.saw(at, epoch, now)
+				d.unbroken.reading(at, d.clock.saw(at, epoch, now))
 				return outcome{values: values[:last], at: at}
 			}
 		}

@@ -58,11 +58,15 @@ func (d *DB) listen(ctx context.Context, channel string, began func(), heard fun
 		switch {
 		case err != nil && !asked && timedOut(err) && ctx.Err() == nil:
 			if sub.Ping(ctx) != nil {
+				d.unbroken.trouble()
 				return
 			}
 			asked = true
 			continue
 		case err != nil:
+			if ctx.Err() == nil {
+				d.unbroken.trouble() // before any call has met it
+			}
 			return
 		}
 		asked = false

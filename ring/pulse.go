@@ -12,7 +12,7 @@ import (
 //go:embed lua/beat.lua
 var beatLua string
 
-var beatScript = redisdb.NewScript(beatLua)
+var beatScript = redisdb.NewClockScript(beatLua)
 
 // beatLife is how long a node's number stays in Redis after its last beat.
 const beatLife = time.Hour

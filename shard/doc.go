@@ -74,9 +74,11 @@
 //   - held: Redis found no reset and no later run since Postgres was looked into,
 //     and the holder's interval not over. (The same exception as for published.)
 //   - bound to a queued run: nothing can have happened to it, since nobody has
-//     taken it out of the buffer;
+//     taken it out of the buffer, and no node has been without Redis since its
+//     acceptance, as far as this one has seen;
 //   - confirmed: the run is bound, but it may be in Postgres, or it was accepted
-//     when Postgres could not be asked. Postgres is looked into for both, the run
+//     when Postgres could not be asked, or before an outage of Redis was over, in
+//     which another node may have settled its key. Postgres is looked into for both, the run
 //     and the key. A holder whose interval the run's meets is the answer: the run
 //     is another name of it, or is going to be. If that one has ended, or the run
 //     has its row and not the slot, the key is claimed again, replacing the run.
@@ -130,6 +132,13 @@
 // asks the claim store is answered with the buffered one until the reset is
 // complete. Nobody is told of two confirmed runs, and the slot keeps their
 // intervals apart.
+//
+// A run that waited in the buffer then is not queued any more for who has seen the
+// outage, or that the server was started anew: the key may have been given another
+// run meanwhile, and that one may have ended. So Postgres is asked. Nodes come back
+// one by one, so this goes for what is accepted until some seconds later. Who was not
+// cut off, while another node was, does not know, and answers the buffered run until
+// the drain has settled which of the two it is.
 //
 // Postgres known to be unreachable (Blind): nobody looks or checks. What Redis
 // says of the key is the answer, and it is provisional. A look or a check that
