@@ -21,7 +21,7 @@ func TestClaimBound(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.buffer(k, id, status, now+hour)
-		want := Reply{State: Bound, Run: id, AcceptedAt: now - second, Until: now + hour, Queued: queued}
+		want := Reply{State: Bound, Run: id, AcceptedAt: now, Until: now + hour, Queued: queued}
 		for range 2 {
 			if got := b.one(k.op(Claim, NewToken())); got != want {
 				t.Fatalf("status %s: %+v, want %+v", status, got, want)
