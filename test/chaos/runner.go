@@ -189,11 +189,12 @@ func (r *runner) play(ctx context.Context, res *result, folder string, i int, se
 		res.err = err
 		return
 	}
-	forgets := false
+	forgets, blinds := false, false
 	for _, n := range res.nemeses {
 		end.Empties, end.Hides, forgets = end.Empties || n.Empties, end.Hides || n.Hides, forgets || n.Forgets
+		blinds = blinds || n.Blinds
 	}
-	end.Loses = end.Empties && forgets
+	end.Loses, end.Apart = end.Empties && forgets, end.Hides && blinds
 	if len(windows) > 0 {
 		end.Mended = windows[len(windows)-1].To
 	}

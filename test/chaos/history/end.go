@@ -29,6 +29,7 @@ type End struct {
 	Empties  bool  // a fault of this run may have Redis lose what it had; the nodes put it back
 	Loses    bool  // and a node that would put it back may have ended
 	Hides    bool  // a fault of this run may keep a node from Postgres
+	Apart    bool  // and one may keep a node from Redis
 }
 
 // Canonical is the run that an id resolves to; the id itself if it is none's.

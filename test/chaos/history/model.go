@@ -34,7 +34,16 @@ const forever = math.MaxInt64 / 4
 //	                                that Postgres was not asked (provisional)
 //	trigger answers another run     if that run never held the key before, and there
 //	                                is no holder, or it has failed, or its interval
-//	                                may have ended by the return, or it was lost
+//	                                may have ended by the return, or it was lost;
+//	                                or the answer is provisional, and the holder a
+//	                                run that has other names: it waited in the buffer
+//	                                when somebody could not ask Redis, lost its key by
+//	                                that, and comes back as whom it became a name of;
+//	                                or the answer is provisional, and that run or the
+//	                                holder was lost
+//	provisional answers where both  bind nobody: what was settled without Redis and
+//	stores were kept from nodes     what was accepted without Postgres know nothing of
+//	                                each other
 //	reset                           leaves no holder
 //	                                (whether it says that there was one or not: a run
 //	                                that is drained in the middle of it is cut unseen)
@@ -52,6 +61,7 @@ type fact struct {
 	lo, hi int64 // accepted between
 	ttl    int64
 	lost   bool // may vanish at any time
+	named  bool // a run that was answered became another name of it
 }
 
 type state struct {
@@ -66,6 +76,7 @@ type input struct {
 	run       int // index of a fact
 	maybe     bool
 	unasked   bool
+	apart     bool // and nobody may have known what the other store had
 }
 
 func (s state) replaced() state {
@@ -96,6 +107,11 @@ func (s state) free(facts []fact, ret int64) bool {
 func step(facts []fact, s state, in input) []state {
 	switch in.kind {
 	case Trigger:
+		if in.apart {
+			bound := s
+			bound.holder, bound.failed = in.run, false
+			return []state{s, bound}
+		}
 		if in.run == s.holder {
 			f := facts[in.run]
 			if (s.failed && !in.unasked) || in.call > f.hi+f.ttl+int64(Epsilon) {
@@ -103,11 +119,15 @@ func step(facts []fact, s state, in input) []state {
 			}
 			return []state{s}
 		}
-		if s.had(in.run) || !s.free(facts, in.ret) {
+		if s.had(in.run) {
 			return nil
 		}
-		s = s.replaced()
-		s.holder = in.run
+		if s.free(facts, in.ret) {
+			s = s.replaced()
+		} else if h, f := facts[s.holder], facts[in.run]; !in.unasked || !h.named && !h.lost && !f.lost {
+			return nil
+		}
+		s.holder, s.failed = in.run, false
 		return []state{s}
 	case Reset:
 		if in.maybe {
@@ -171,14 +191,15 @@ func keyHistory(ops []Op, end *End) ([]fact, []porcupine.Operation) {
 			ttl = op.TTL
 		}
 	}
-	factOf := func(id string) int {
-		id = end.Canonical(id)
+	factOf := func(name string) int {
+		id := end.Canonical(name)
 		i, known := index[id]
 		if !known {
 			i = len(facts)
 			index[id] = i
 			facts = append(facts, fact{id: id, lo: forever, hi: 0, ttl: ttl, lost: end.MayVanish(id)})
 		}
+		facts[i].named = facts[i].named || id != name
 		return i
 	}
 	// An id is accepted before anybody is told it; of several ids of one run the
@@ -207,7 +228,7 @@ func keyHistory(ops []Op, end *End) ([]fact, []porcupine.Operation) {
 			i := factOf(op.Run)
 			facts[i].lo = min(facts[i].lo, op.Call)
 			facts[i].hi = max(facts[i].hi, heard[op.Run])
-			add(op, input{ret: op.Return, run: i, unasked: op.Identity == "provisional"})
+			add(op, input{ret: op.Return, run: i, unasked: op.Identity == "provisional", apart: op.Identity == "provisional" && end.Apart})
 		case op.Kind == Trigger && op.Outcome == Unknown && made[op.Token] != "":
 			i := factOf(made[op.Token])
 			facts[i].lo = min(facts[i].lo, op.Call)

@@ -67,7 +67,7 @@ func TestJudge(t *testing.T) {
 	for _, c := range []struct {
 		name, history string
 		rows          map[string]Row
-		loses         bool
+		loses, apart  bool
 		want          string // kinds of violations
 	}{
 		{name: "one run for all", history: `
@@ -137,6 +137,34 @@ func TestJudge(t *testing.T) {
 			0 0.1 trigger A
 			0.2 0.3 trigger B
 			0.4 0.5 trigger A cached`},
+		{name: "a buffered run whose key was given away by who could not ask Redis", rows: map[string]Row{"A": {Kind: 1, AliasOf: "C", Status: "ALIAS"}}, history: `
+			0 0.1 trigger A
+			0.2 0.3 trigger B provisional
+			0.4 0.5 finish B FAILED
+			0.6 0.7 trigger C
+			0.8 0.9 trigger A cached`},
+		{name: "the same, by who says that everybody was asked", want: "illegal", rows: map[string]Row{"A": {Kind: 1, AliasOf: "C", Status: "ALIAS"}}, history: `
+			0 0.1 trigger A
+			0.2 0.3 trigger B
+			0.4 0.5 finish B FAILED
+			0.6 0.7 trigger C`},
+		{name: "a run in Postgres whose key is given away", want: "illegal", history: `
+			0 0.1 trigger A
+			0.2 0.3 trigger B provisional`},
+		{name: "a buffered run became another name of one that failed, and is answered", want: "illegal", rows: map[string]Row{"A": {Kind: 1, AliasOf: "B", Status: "ALIAS"}}, history: `
+			0 0.1 trigger A
+			0.2 0.3 trigger B provisional
+			0.4 0.5 finish B FAILED
+			0.6 0.7 trigger A cached`},
+		{name: "two stores that know nothing of each other", apart: true, history: `
+			0 0.1 trigger A
+			0.2 0.3 trigger B provisional
+			0.4 0.5 trigger A cached provisional
+			0.6 0.7 trigger A cached`},
+		{name: "the same, by who says that everybody was asked", apart: true, want: "illegal", history: `
+			0 0.1 trigger A
+			0.2 0.3 trigger B provisional
+			0.4 0.5 trigger C`},
 		{name: "lost, where that may be", loses: true, rows: map[string]Row{"B": {Status: "COMPLETED"}}, history: `
 			0 0.1 trigger A
 			0.2 0.3 trigger B`},
@@ -177,7 +205,7 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			end := &End{Rows: map[string]Row{}, Loses: c.loses}
+			end := &End{Rows: map[string]Row{}, Loses: c.loses, Apart: c.apart}
 			for id, row := range c.rows {
 				end.Rows[id] = row
 			}

@@ -31,6 +31,8 @@ type Nemesis struct {
 	// Hides is set where a node may be unable to ask Postgres while Redis answers. A
 	// run that was leased then is shown as it was accepted, whatever became of it.
 	Hides bool
+	// Blinds is set where a node may be unable to ask Redis.
+	Blinds bool
 	// Run breaks and mends. An error says that it could not be done.
 	Run func(context.Context, *Field) error
 }
@@ -63,7 +65,9 @@ func All() []Nemesis {
 		all = append(all, some...)
 	}
 	for i := range all {
-		all[i].Hides = strings.HasPrefix(all[i].Name, "postgres-")
+		both := all[i].Name == "both-unreachable"
+		all[i].Hides = both || strings.HasPrefix(all[i].Name, "postgres-")
+		all[i].Blinds = both || strings.HasPrefix(all[i].Name, "redis-") || all[i].Name == "script-busy"
 	}
 	return all
 }
