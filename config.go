@@ -140,6 +140,9 @@ type GateConfig struct {
 	// Smooth counts by a leaking bucket instead of fixed windows: no double burst
 	// at the edge of two windows.
 	Smooth bool
+	// RateOnly leaves it to each environment's rate: how Postgres does mollifies
+	// nobody.
+	RateOnly bool
 	// Shadow counts and reports what would be mollified of organisations that are
 	// not enrolled; their triggers pass.
 	Shadow bool

@@ -19,7 +19,7 @@ func TestDebounceWhilePostgresIsDown(t *testing.T) {
 	e := open(t, mollifier.Config{
 		Redis: url, Prefix: prefix, Postgres: postgres.URL(), Migrate: true,
 		RedisDeadline: 5 * time.Second, PostgresDeadline: 500 * time.Millisecond,
-		Gate: mollifier.GateConfig{Window: time.Hour, Threshold: 1, Hold: time.Hour},
+		Gate: mollifier.GateConfig{Window: time.Hour, Threshold: 1, Hold: time.Hour, RateOnly: true},
 	})
 	debounced := func(key string) run.Trigger {
 		tr := order(key)

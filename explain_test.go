@@ -19,7 +19,7 @@ func TestExplainAStorm(t *testing.T) {
 	t.Parallel()
 	cfg := shared(t)
 	cfg.NoDrain, cfg.Node = true, "node 1"
-	cfg.Gate = mollifier.GateConfig{Window: time.Hour, Threshold: 3, Hold: time.Hour}
+	cfg.Gate = mollifier.GateConfig{Window: time.Hour, Threshold: 3, Hold: time.Hour, RateOnly: true}
 	e := open(t, cfg)
 	trigger := func(key string) run.Result {
 		t.Helper()

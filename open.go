@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -117,6 +118,9 @@ func (e *Engine) make() (err error) {
 	c.Logger = e.cfg.Logger
 	if e.cfg.Gate.Smooth {
 		c.Algorithm = gate.GCRA
+	}
+	if e.cfg.Gate.RateOnly {
+		c.Pressure.Least = math.MaxInt
 	}
 	if e.gate, err = gate.New(c, e.redis); err != nil {
 		return fmt.Errorf("mollifier: Config.Gate: %w", err)

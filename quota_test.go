@@ -15,7 +15,7 @@ import (
 func stormy(t *testing.T) mollifier.Config {
 	t.Helper()
 	cfg := shared(t)
-	cfg.Gate = mollifier.GateConfig{Window: time.Minute, Threshold: 1, Hold: time.Hour}
+	cfg.Gate = mollifier.GateConfig{Window: time.Minute, Threshold: 1, Hold: time.Hour, RateOnly: true}
 	cfg.NoDrain = true
 	return cfg
 }

@@ -18,7 +18,7 @@ func TestResetOfARunThatMovesMeanwhile(t *testing.T) {
 	ctx := t.Context()
 	cfg := Config{
 		Postgres: stacktest.Postgres(t), Migrate: true, Partitions: 16, NoDrain: true,
-		Gate: GateConfig{Window: time.Hour, Threshold: 1, Hold: time.Hour},
+		Gate: GateConfig{Window: time.Hour, Threshold: 1, Hold: time.Hour, RateOnly: true},
 	}
 	cfg.Redis, cfg.Prefix = stacktest.Redis(t)
 	start := func() *Engine {

@@ -55,6 +55,7 @@ type settings struct {
 	config              string
 	engine              mollifier.Config
 	gate, algorithm     string
+	pressure            bool
 	drain, divert       bool
 	ringBytes           int64
 	packets             packetSettings
@@ -88,6 +89,7 @@ func newSettings() *settings {
 	fs.DurationVar(&s.engine.Gate.Window, "gate-window", def.Gate.Window, "time over which an environment's triggers are counted, 1ms to 1h; the same on all nodes")
 	fs.IntVar(&s.engine.Gate.Threshold, "gate-threshold", def.Gate.Threshold, "triggers of an environment in a window, over which they are mollified, 1 to 1000000; the same on all nodes")
 	fs.DurationVar(&s.engine.Gate.Hold, "gate-hold", def.Gate.Hold, "how long an environment stays mollified after the last trigger over the threshold, 1ms to 1h; the same on all nodes")
+	fs.BoolVar(&s.pressure, "gate-pressure", true, "mollify all environments while Postgres is slow, fails or has no connection free")
 	fs.StringVar(&s.algorithm, "gate-algorithm", gate.FixedWindow.String(), "`way` of counting: fixed-window; or gcra, which knows no edge of windows at which twice the threshold may pass")
 	fs.IntVar(&s.engine.Buffer.MaxEntries, "buffer-entries", def.Buffer.MaxEntries, "most runs of one environment in the buffer, at least 1; more are refused with 429")
 	fs.Int64Var(&s.engine.Buffer.MaxBytes, "buffer-bytes", def.Buffer.MaxBytes, "most bytes of one environment in the buffer, at least 3145728; more are refused with 429")
@@ -284,6 +286,7 @@ func (s *settings) checkStorm() error {
 	default:
 		errs = append(errs, usagef("-gate: %q is none of on, shadow, off", s.gate))
 	}
+	g.RateOnly = !s.pressure
 	switch s.algorithm {
 	case gate.FixedWindow.String(), gate.GCRA.String():
 		g.Smooth = s.algorithm == gate.GCRA.String()

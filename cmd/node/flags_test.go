@@ -174,12 +174,12 @@ func TestStormFlags(t *testing.T) {
 	}
 	s = newSettings()
 	if err := s.serve.Parse([]string{
-		"-gate", "shadow", "-gate-algorithm", "gcra", "-gate-window", "1s", "-gate-threshold", "7",
+		"-gate", "shadow", "-gate-pressure=false", "-gate-algorithm", "gcra", "-gate-window", "1s", "-gate-threshold", "7",
 		"-gate-hold", "2s", "-buffer-entries", "9", "-drain=false", "-divert=false",
 	}); err != nil {
 		t.Fatal(err)
 	}
-	want := mollifier.GateConfig{Window: time.Second, Threshold: 7, Hold: 2 * time.Second, Smooth: true, Shadow: true}
+	want := mollifier.GateConfig{Window: time.Second, Threshold: 7, Hold: 2 * time.Second, Smooth: true, RateOnly: true, Shadow: true}
 	if err := s.check(); err != nil || s.engine.Gate != want || s.engine.Buffer.MaxEntries != 9 || !s.engine.NoDrain || !s.engine.NoDivert {
 		t.Errorf("%+v, %v", s.engine, err)
 	}
