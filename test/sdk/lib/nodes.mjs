@@ -1,6 +1,10 @@
 // The nodes that run.mjs started, and environments on them.
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import assert from "node:assert/strict";
@@ -108,6 +112,33 @@ export function everywhere(name, options, body) {
       await body(t, env);
     });
   }
+}
+
+/**
+ * mortal starts one more node on the stores of the flow, which the test may kill:
+ * {url, kill}. It ends with the test at the latest.
+ */
+export async function mortal(t) {
+  const [first] = nodes.flow;
+  const data = await mkdtemp(join(tmpdir(), "mollifier-sdk-mortal-"));
+  const node = spawn(nodes.binary, ["-data", data, "-listen", "127.0.0.1:0", "-secret-key-file", join(first.data, "secret.key")], {
+    env: { ...process.env, MOLLIFIER_REDIS: first.redis, MOLLIFIER_POSTGRES: first.postgres }, stdio: ["ignore", "pipe", "ignore"],
+  });
+  const ended = once(node, "exit");
+  const kill = async () => {
+    node.kill("SIGKILL");
+    await ended;
+  };
+  t.after(async () => {
+    await kill();
+    await rm(data, { recursive: true, force: true });
+  });
+  await new Promise((ready, failed) => {
+    let out = "";
+    node.stdout.on("data", (text) => (out += text).includes("mollifier is ready at") && ready());
+    node.on("exit", (code) => failed(new Error(`a node ended with ${code} before it was ready`)));
+  });
+  return { url: JSON.parse(await readFile(join(data, "stack.json"), "utf8")).http, kill };
 }
 
 /** served says why a test is skipped while no node answers this path; else it is false. */

@@ -6,19 +6,20 @@ import { createServer, request } from "node:http";
  *   { cut: true }       the node answers, the client does not hear it
  *   { refuse: true }    the connection ends before the node sees the request
  *   { answer: {status, headers, body} }   in the node's stead
- * or nothing; it may change the path. `seen` has the requests in their order, with their answers.
+ *   { to: url }         another node gets it
+ * or a promise of one of these, or nothing; it may change the path. `seen` has the requests in their order, with their answers.
  */
 export async function proxy(t, target, rule = () => undefined) {
   const seen = [];
-  const to = new URL(target);
   const server = createServer((req, res) => {
     const parts = [];
     req.on("data", (part) => parts.push(part));
-    req.on("end", () => {
+    req.on("end", async () => {
       const body = Buffer.concat(parts);
       const exchange = { method: req.method, path: req.url, headers: req.headers, body: body.toString(), count: seen.length };
       seen.push(exchange);
-      const fate = rule(exchange) ?? {};
+      const fate = (await rule(exchange)) ?? {};
+      const to = new URL(fate.to ?? target);
       if (fate.refuse) return res.socket.destroy();
       if (fate.answer) {
         res.writeHead(fate.answer.status, { "content-type": "application/json", ...fate.answer.headers });
@@ -27,6 +28,7 @@ export async function proxy(t, target, rule = () => undefined) {
       const onward = request({ host: to.hostname, port: to.port, method: req.method, path: exchange.path, headers: req.headers }, (back) => {
         const text = [];
         back.on("data", (part) => text.push(part));
+        back.on("error", () => res.socket.destroy());
         back.on("end", () => {
           exchange.answer = { status: back.statusCode, headers: back.headers, body: Buffer.concat(text).toString() };
           if (fate.cut) return res.socket.destroy();

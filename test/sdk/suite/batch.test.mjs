@@ -3,7 +3,7 @@ import { test } from "node:test";
 import assert from "node:assert/strict";
 
 import { TriggerClient, idempotencyKeys } from "@trigger.dev/sdk";
-import { environment, everywhere, rejects, served, until } from "../lib/nodes.mjs";
+import { environment, everywhere, mortal, rejects, served, until } from "../lib/nodes.mjs";
 import { proxy } from "../lib/proxy.mjs";
 
 const skip = await served("/api/v3/batches");
@@ -158,3 +158,32 @@ test("the one-body form of older clients", { skip: await served("/api/v2/tasks/b
   assert.equal(answer.runCount, 2);
   await whole(env, answer.id, 2);
 });
+
+for (const [when, cut] of [["between the two phases", false], ["when it has the items and has not said so", true]]) {
+  test(`a batch whose node is killed ${when}`, { skip }, async (t) => {
+    const env = await environment();
+    const dying = await mortal(t);
+    let killed = false;
+    const p = await proxy(t, env.url, async ({ method, path }) => {
+      if (killed || method !== "POST") return undefined;
+      if (!path.endsWith("/items")) return { to: dying.url };
+      killed = true;
+      if (!cut) await dying.kill();
+      return { to: dying.url, cut };
+    });
+    const client = new TriggerClient({
+      baseURL: p.url, accessToken: env.key, requestOptions: { retry: { maxAttempts: 8, minTimeoutInMs: 10, maxTimeoutInMs: 100 } },
+    });
+    const handle = await client.tasks.batchTrigger("orphan", Array.from({ length: 30 }, (_, i) => ({
+      payload: i, options: i % 2 ? { idempotencyKey: `k${i}` } : {},
+    })));
+    await dying.kill();
+    assert.ok(killed);
+    assert.equal(handle.runCount, 30);
+    const batch = await whole(env, handle.batchId, 30);
+    assert.equal(new Set(batch.runs).size, 30);
+    const listed = (await env.client.runs.list({ taskIdentifier: "orphan", limit: 100 })).data;
+    assert.equal(listed.length, 30, "each item is one run, whichever node took it");
+    assert.deepEqual((await Promise.all(batch.runs.map((id) => env.client.runs.retrieve(id)))).map((r) => r.payload), Array.from({ length: 30 }, (_, i) => i));
+  });
+}

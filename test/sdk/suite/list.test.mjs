@@ -49,6 +49,18 @@ everywhere("filters, alone and together", async (t, env) => {
   assert.equal(item.isQueued, true);
 });
 
+everywhere("filters for what the SDK does not set itself", async (t, env) => {
+  const mine = (await env.trigger("bulk", { options: { bulkActionId: "bulk_1", tags: ["b"] } })).id;
+  await env.trigger("bulk", { options: { bulkActionId: "bulk_2", tags: ["b"] } });
+  await env.trigger("bulk", {});
+  assert.deepEqual(ids(await env.client.runs.list({ bulkAction: "bulk_1" })), [mine]);
+  assert.deepEqual(ids(await env.client.runs.list({ bulkAction: "bulk_1", tag: "b", status: "QUEUED" })), [mine]);
+  assert.deepEqual(ids(await env.client.runs.list({ bulkAction: "bulk_1", tag: "c" })), []);
+  assert.deepEqual(ids(await env.client.runs.list({ bulkAction: "bulk_" })), [], "an id is no prefix");
+  assert.deepEqual(ids(await env.client.runs.list({ schedule: "sched_1" })), [], "no run has a schedule");
+  assert.equal((await env.client.runs.retrieve(mine)).schedule, undefined);
+});
+
 everywhere("pages, forwards and backwards", async (t, env) => {
   const made = [];
   for (let i = 0; i < 23; i++) made.unshift((await env.client.tasks.trigger("page", i)).id);
