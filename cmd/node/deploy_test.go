@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/e0ff5a15/mollifier/internal/devstack"
+	"github.com/e0ff5a15/mollifier/internal/devstack/stacktest"
 )
 
 func deployFile(t *testing.T, name string) string {
@@ -130,6 +133,59 @@ func TestComposeIsTwoNodesOnTheSameStores(t *testing.T) {
 		if i := slices.Index(all["redis"].Command, want[0]); i < 0 || all["redis"].Command[i+1] != want[1] {
 			t.Errorf("Redis is not started with %v", want)
 		}
+	}
+}
+
+// What compose.yaml starts, started by hand as it says, but on free ports: its Redis is
+// one that nodes take, and its two nodes are one deployment that a container's probes
+// find well and a container's stop ends in order.
+func TestComposeByHand(t *testing.T) {
+	t.Parallel()
+	all := composeServices(t)
+	redis := stacktest.PrivateRedis(t, func(c *devstack.RedisConfig) {
+		c.Settings = map[string]string{}
+		for args := all["redis"].Command[1:]; len(args) > 1; args = args[2:] {
+			c.Settings[strings.TrimPrefix(args[0], "--")] = args[1]
+		}
+	})
+	stores := map[string]string{"MOLLIFIER_REDIS": redis.URL(), "MOLLIFIER_POSTGRES": stacktest.Postgres(t)}
+	var nodes []*proc
+	var data []string
+	for _, name := range []string{"node-1", "node-2"} {
+		dir := folder(t)
+		ours := map[string]string{
+			"MOLLIFIER_DATA": dir, "MOLLIFIER_LISTEN": "127.0.0.1:0", "MOLLIFIER_ADMIN": "127.0.0.1:0",
+			"MOLLIFIER_SECRET_KEY": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+		}
+		maps.Copy(ours, stores)
+		variables := []string{"MOLLIFIER_LOG_FORMAT=json"} // as the image has it
+		for variable, value := range all[name].Environment {
+			if own, ok := ours[variable]; ok {
+				value = own
+				delete(ours, variable)
+			}
+			variables = append(variables, variable+"="+value)
+		}
+		for variable, value := range ours {
+			variables = append(variables, variable+"="+value)
+		}
+		node := command(t, variables)
+		node.waitOut(t, node.stdout, "mollifier is ready at")
+		nodes, data = append(nodes, node), append(data, dir)
+	}
+	c := client(t)
+	key := info(t, data[0]).Environments[0].Key
+	first := answered(t)(trigger(t.Context(), c, info(t, data[0]).HTTP, key, "k"))
+	second := answered(t)(trigger(t.Context(), c, info(t, data[1]).HTTP, key, "k"))
+	if first.ID != second.ID || first.IsCached || !second.IsCached {
+		t.Errorf("%+v by one node, %+v by the other", first, second)
+	}
+	for i, node := range nodes {
+		listen := strings.TrimPrefix(info(t, data[i]).HTTP, "http://")
+		if code, _, complaint := runHere(t, "health", "-listen", listen); code != exitOK {
+			t.Errorf("the probe of the image: %d, %s", code, complaint)
+		}
+		node.stop(t)
 	}
 }
 
