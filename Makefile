@@ -84,6 +84,11 @@ test-chaos-short: deps build ## the same with the main faults once, in two minut
 	$(GO) build -buildvcs=false -o bin/chaos ./test/chaos
 	bin/chaos -short $(FLAGS)
 
+.PHONY: test-upgrade
+test-upgrade: deps build ## upgrade nodes of another commit under traffic, roll back, upgrade again (BASE=ref, FLAGS='-runs 5')
+	$(GO) build -o bin/chaos ./test/chaos
+	@GO='$(GO)' BASE='$(BASE)' FLAGS='$(FLAGS)' sh scripts/test-upgrade.sh
+
 .PHONY: bench
 bench: deps ## engines, peers and the stores alone in turn, with ratios; 10 minutes (ONLY=pattern, ROUNDS=3, WINDOW=2s)
 	$(GO) -C bench/peers run -mod=mod ./cmd/compare -only '$(ONLY)' -rounds $(ROUNDS) -window $(WINDOW) -out ../out/latest.json

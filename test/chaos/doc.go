@@ -5,6 +5,7 @@
 //	make test-chaos-short               # one run of each of the main faults
 //	bin/chaos -only redis-kill -runs 20 # one nemesis
 //	bin/chaos -seed 17 -runs 1          # a run again, as far as a seed can do it
+//	bin/chaos -base bin/node-base       # upgrades and rollbacks instead of faults
 //
 // It starts several nodes as processes, a Redis and a Postgres of their own, with a
 // link between each node and each store (package cluster). Clients trigger with and
@@ -13,6 +14,11 @@
 // runs and fail some of them (package load). Nemeses break something and mend it, one
 // or two at a time (package nemesis). Then everything is mended, the buffer drains, and
 // the history of what was asked and answered is judged (package history).
+//
+// With -base the nodes begin as another build of the program. In the middle of the
+// traffic one node after the other becomes -node, then the other again, then -node for
+// good, so that both builds work side by side in both directions; scripts/test-upgrade.sh
+// builds the base from a commit.
 //
 // A run is void, and counts for nothing, unless enough was done before the fault. A
 // run that breaks a promise keeps its evidence in the folder that its line names: the

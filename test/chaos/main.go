@@ -21,6 +21,7 @@ import (
 // settings are what the command is told.
 type settings struct {
 	program  string
+	base     string
 	dir      string
 	seed     uint64
 	runs     int
@@ -60,6 +61,7 @@ func parse(args []string) (settings, error) {
 	var s settings
 	fs := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	fs.StringVar(&s.program, "node", "bin/node", "`program` under test")
+	fs.StringVar(&s.base, "base", "", "`program` that the nodes are first: instead of faults, each is upgraded to -node in turn, rolled back, and upgraded again")
 	fs.StringVar(&s.dir, "dir", "", "`folder` for evidence and the report (default: a new one in the system's temporary folder)")
 	fs.Uint64Var(&s.seed, "seed", 0, "`seed` of the first run; the others follow it; 0 takes one from the clock")
 	fs.IntVar(&s.runs, "runs", 0, "`number` of runs; 0 goes on until interrupted")
@@ -93,6 +95,11 @@ func parse(args []string) (settings, error) {
 	if s.program, err = filepath.Abs(s.program); err != nil {
 		return s, err
 	}
+	if s.base != "" {
+		if s.base, err = filepath.Abs(s.base); err != nil {
+			return s, err
+		}
+	}
 	if s.dir == "" {
 		s.dir, err = os.MkdirTemp("", "mollifier-chaos-")
 	} else if s.dir, err = filepath.Abs(s.dir); err == nil {
@@ -110,6 +117,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	all := nemesis.All()
+	if s.base != "" {
+		all = []nemesis.Nemesis{nemesis.Upgrade(s.base, s.program)}
+	}
 	if s.list {
 		for _, n := range all {
 			fmt.Fprintf(out, "%-4s %-22s %s\n", n.Class, n.Name, n.What)
@@ -164,6 +174,8 @@ func newPlan(s settings, all []nemesis.Nemesis) (func(i int) []nemesis.Nemesis, 
 	var turns [][]nemesis.Nemesis
 	names := strings.Split(s.only, ",")
 	switch {
+	case s.base != "":
+		return func(int) []nemesis.Nemesis { return all }, nil
 	case s.only == "none":
 		return func(int) []nemesis.Nemesis { return nil }, nil
 	case s.only == "" && s.short:

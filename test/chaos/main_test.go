@@ -56,6 +56,24 @@ func TestArguments(t *testing.T) {
 	}
 }
 
+// With a base every run is an upgrade, and starts from the base.
+func TestBaseIsUpgraded(t *testing.T) {
+	t.Parallel()
+	s, err := parse([]string{"-base", "old", "-node", "new", "-dir", t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := newPlan(s, []nemesis.Nemesis{nemesis.Upgrade(s.base, s.program)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if got := names(plan(i)); got != "rolling-upgrade" || !strings.HasSuffix(s.base, "/old") {
+			t.Errorf("run %d is %s from %s", i, got, s.base)
+		}
+	}
+}
+
 // A seed names a plan.
 func TestPlanFollowsItsSeed(t *testing.T) {
 	t.Parallel()

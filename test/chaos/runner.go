@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -84,7 +85,7 @@ func (r *runner) one(ctx context.Context, i int, seed uint64, nemeses []nemesis.
 		starting, cancel := context.WithTimeout(ctx, startWithin)
 		defer cancel()
 		c, err := cluster.Start(starting, cluster.Options{
-			Dir: r.dir, Program: r.program, Nodes: r.nodes, Flags: nodeFlags, AOF: r.aof,
+			Dir: r.dir, Program: cmp.Or(r.base, r.program), Nodes: r.nodes, Flags: nodeFlags, AOF: r.aof,
 		})
 		if err != nil {
 			res.err, res.dir = err, r.dir
@@ -100,6 +101,9 @@ func (r *runner) one(ctx context.Context, i int, seed uint64, nemeses []nemesis.
 	if res.err == nil && len(res.verdict.Violations) == 0 {
 		if err := os.RemoveAll(folder); err != nil {
 			res.err = err
+		}
+		if r.base != "" { // the next one begins with the base again
+			res.err = errors.Join(res.err, r.close())
 		}
 		return res
 	}

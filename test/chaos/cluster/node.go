@@ -96,6 +96,13 @@ func (n *Node) Drain(on bool) {
 	}
 }
 
+// Use says which program a node that is down is from its next start on.
+func (n *Node) Use(program string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.program = program
+}
+
 // Info says where the node listens, and with which keys it is spoken to. It
 // stays as it was while the node is down.
 func (n *Node) Info() devstack.Info {
