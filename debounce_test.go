@@ -1,6 +1,7 @@
 package mollifier_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -9,9 +10,10 @@ import (
 	"github.com/e0ff5a15/mollifier/run"
 )
 
-// Debouncing is Postgres's. In a storm it holds, since what is debounced passes. While
-// Postgres is down each trigger of a debounce key is a run of its own with its delay, under
-// its own key once; afterwards these runs stay what they are, and debouncing begins anew.
+// The slot of a debounce key is in Postgres. In a storm it decides at once, since what is
+// debounced passes. While Postgres is down each trigger of a debounce key is buffered
+// under an id of its own, under its own key once; drained, these ids are names of the one
+// run, and what the buffer was told of them is the run's.
 func TestDebounceWhilePostgresIsDown(t *testing.T) {
 	t.Parallel()
 	postgres := stacktest.PrivatePostgres(t)
@@ -41,15 +43,22 @@ func TestDebounceWhilePostgresIsDown(t *testing.T) {
 	if alone.State() != run.Buffered || alone.ID() == before.ID() || alone.ID() == keyed.ID() {
 		t.Errorf("%s %s beside %s", alone.ID(), alone.State(), keyed.ID())
 	}
+	if _, _, err := e.AddTags(t.Context(), "prod", alone.ID(), []string{"told"}); err != nil {
+		t.Error(err)
+	}
 	if err := postgres.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range []run.Result{alone, keyed} {
-		waitFor(t, "the run lands", func() bool {
+		waitFor(t, "its id is a name of the run", func() bool {
 			found, err := e.Run(t.Context(), "prod", r.ID())
-			return err == nil && found.Canonical == r.ID() && found.Status == run.Delayed
+			return err == nil && found.Canonical == before.ID() && found.Status == run.Delayed
 		})
 	}
+	waitFor(t, "the run has the tag that its name was given", func() bool {
+		found, err := e.Run(t.Context(), "prod", before.ID())
+		return err == nil && slices.Contains(found.Trigger.Tags, "told")
+	})
 	var after run.Result
 	waitFor(t, "debouncing goes on", func() bool {
 		r, err := e.Trigger(t.Context(), debounced(""))

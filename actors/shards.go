@@ -85,13 +85,14 @@ type Shards struct {
 	cells  []*cell
 	pids   []*actor.PID
 
-	claims  *writer[posted]
-	settles *writer[posted]
-	checks  *writer[posted]
-	looks   *writer[posted]
-	accepts *writer[posted]
-	landed  landings
-	opened  openCalls
+	claims    *writer[posted]
+	settles   *writer[posted]
+	debounces *writer[posted]
+	checks    *writer[posted]
+	looks     *writer[posted]
+	accepts   *writer[posted]
+	landed    landings
+	opened    openCalls
 
 	closing  atomic.Bool
 	quiet    chan struct{} // closed once closing and no caller is inside Trigger
@@ -115,6 +116,10 @@ func Start(cfg Config, stores Stores) (*Shards, error) {
 	ops := limits{items: claimItems, bytes: settleBytes, slots: claimSlots}
 	s.claims = newWriter("claims", ops, func(*posted) int { return 256 }, s.flushClaims)
 	s.settles = newWriter("settles", limits{settleItems, settleBytes, cfg.SettleSlots},
+		func(p *posted) int { return p.request.Snapshot.Trigger.Size() }, s.flushSettles)
+	// One at a time: what is under way holds the debounce keys' locks, so a second
+	// batch would wait for them, on a connection, with triggers that could be one more push.
+	s.debounces = newWriter("debounces", limits{settleItems, settleBytes, 1},
 		func(p *posted) int { return p.request.Snapshot.Trigger.Size() }, s.flushSettles)
 	s.checks = newWriter("checks", limits{checkItems, settleBytes, checkSlots}, func(*posted) int { return 256 }, s.flushChecks)
 
@@ -255,7 +260,7 @@ func (s *Shards) stop(ctx context.Context) error {
 }
 
 func (s *Shards) writers() []*writer[posted] {
-	return []*writer[posted]{s.claims, s.settles, s.checks, s.looks, s.accepts}
+	return []*writer[posted]{s.claims, s.settles, s.debounces, s.checks, s.looks, s.accepts}
 }
 
 // end ends the goroutines of shards and writers, which have nothing to do any more.

@@ -54,7 +54,11 @@ func (s *Shards) dispatch(from int, r *shard.Request) {
 	switch r.Verb {
 	case shard.Settle:
 		s.count.settles.Add(1)
-		s.settles.post(p)
+		if r.Snapshot.Trigger.Debounce != nil {
+			s.debounces.post(p)
+		} else {
+			s.settles.post(p)
+		}
 	case shard.CheckHolder:
 		s.count.checks.Add(1)
 		s.checks.post(p)

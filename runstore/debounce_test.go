@@ -2,7 +2,10 @@ package runstore
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -222,5 +225,291 @@ func TestDebounceAtOnce(t *testing.T) {
 	}
 	if len(made) != 1 || created != 1 || s.count(`select count(*) from runs where kind = 0`) != 1 || s.count(noOverlap) != 0 {
 		t.Errorf("%d runs, %d created", len(made), created)
+	}
+}
+
+// Many triggers of several debounce keys that come in one batch are one
+// transaction: one of each key is made, the others push it, and the last word is
+// that of the last. One that can not be stored fails nobody else.
+func TestDebounceInOneBatch(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	const keys, each = 3, 40
+	var batch []Settlement
+	for n := range keys * each {
+		snap := debounced("", run.Debounce{Key: fmt.Sprint("d", n%keys), Trailing: n%keys > 0}, fmt.Sprint(n))
+		if n%2 == 0 {
+			snap = debounced(fmt.Sprint("k", n%20), *snap.Trigger.Debounce, fmt.Sprint(n))
+		}
+		if n == keys*each-1 {
+			snap.Trigger.Tags = []string{"last"}
+		}
+		batch = append(batch, Settlement{snap})
+	}
+	bad := debounced("", run.Debounce{Key: "d0"}, "")
+	bad.Trigger.Organisation = "\x00"
+	batch = append(batch, Settlement{bad})
+	before := s.count(`select count(*) from runs`)
+	got := s.Settle(t.Context(), batch)
+	made := map[string]run.ID{}
+	for n, g := range got[:keys*each] {
+		key := batch[n].Snapshot.Trigger.Debounce.Key
+		if g.Err != nil {
+			t.Fatal(g.Err)
+		}
+		if g.Outcome == Created {
+			if !made[key].IsZero() {
+				t.Errorf("two runs of %s", key)
+			}
+			made[key] = g.ID
+		}
+	}
+	if got[keys*each].Err == nil {
+		t.Error("a bad trigger was stored")
+	}
+	for n, g := range got[:keys*each] {
+		key := batch[n].Snapshot.Trigger.Debounce.Key
+		// A key that another debounce key's run holds decides first.
+		if g.Outcome != Held && g.ID != made[key] {
+			t.Errorf("%d of %s is %s %s, not %s", n, key, g.Outcome, g.ID, made[key])
+		}
+		if g.Outcome == Debounced {
+			if r := s.one(batch[n].Snapshot.ID); r.Canonical != made[key] {
+				t.Errorf("%s is %s", batch[n].Snapshot.ID, r.Canonical)
+			}
+		}
+	}
+	last := s.one(made["d2"])
+	if string(last.Trigger.Payload) != fmt.Sprint(keys*each-1) || !slices.Equal(last.Trigger.Tags, []string{"last"}) {
+		t.Errorf("the last word was %q, tags %q", last.Trigger.Payload, last.Trigger.Tags)
+	}
+	if first := s.one(made["d0"]); string(first.Trigger.Payload) != "0" {
+		t.Errorf("the first payload gave way to %q", first.Trigger.Payload)
+	}
+	if n := s.count(`select count(*) from runs where kind = 0`) - before; n != keys || s.count(noOverlap) != 0 {
+		t.Errorf("%d runs, want %d", n, keys)
+	}
+}
+
+// However many triggers a batch has, it costs the same number of statements.
+func TestDebounceCostsABatchNotATrigger(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	tries := new(atomic.Int64)
+	s.observe = func(time.Duration, time.Duration, error) { tries.Add(1) }
+	settle := func(n, keys int) {
+		var batch []Settlement
+		for i := range n {
+			batch = append(batch, Settlement{debounced("", run.Debounce{Key: fmt.Sprint("d", i%keys), Trailing: true}, "x")})
+		}
+		for _, g := range s.Settle(t.Context(), batch) {
+			if g.Err != nil {
+				t.Fatal(g.Err)
+			}
+		}
+	}
+	settle(1, 1)
+	tries.Store(0)
+	settle(200, 50)
+	if n := tries.Load(); n != 1 {
+		t.Errorf("200 triggers of 50 debounce keys took %d tries, want 1", n)
+	}
+	if n := s.count(`select count(distinct xmin::text) from runs where kind = 1`); n != 1 {
+		t.Errorf("they were written by %d transactions, want 1", n)
+	}
+	// More debounce keys than may be locked at once take their turns.
+	settle(2*maxBounces+20, 2*maxBounces+10)
+	if n := s.count(`select count(*) from runs where kind = 0`); n != 2*maxBounces+10 {
+		t.Errorf("%d runs, want %d", n, 2*maxBounces+10)
+	}
+}
+
+// A reset that comes between a trigger's claim and its settlement makes that stale,
+// debounced or not: somebody else may have the key by then.
+func TestDebounceIsStale(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	first := debounced("k", run.Debounce{}, "1")
+	first.Accept(1_000_000)
+	s.want(Created, first)
+	s.resetAt("k", 3_000_000)
+	late := debounced("k", run.Debounce{}, "2")
+	late.Accept(2_000_000)
+	if got := s.settleOne(late); got.Outcome != Stale || got.Floor != 3_000_000 {
+		t.Errorf("%s, floor %d", got.Outcome, got.Floor)
+	}
+	late.Accept(3_000_000)
+	s.want(Debounced, late)
+}
+
+// bounceFromBuffer is a debounced run that was accepted by a buffer some time after
+// the beginning.
+func bounceFromBuffer(key string, d run.Debounce, after time.Duration, payload string) Materialisation {
+	snap := debounced(key, d, payload)
+	snap.Accept(run.Instant(beginning.UnixMicro()).Add(after))
+	snap.Trigger.DelayUntil = snap.AcceptedAt.Add(snap.Trigger.Debounce.Delay).Time()
+	return Materialisation{Snapshot: snap}
+}
+
+var beginning = time.Now().Truncate(time.Microsecond)
+
+// Triggers that a buffer took while Postgres was down come together when they are
+// drained, in whatever order and batches: by when they were accepted. The newest
+// payload wins, the delay ends as late as any of them asked for, every id is one of
+// the run's, and every key holds it.
+func TestDebounceOutOfTheBuffer(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	d := run.Debounce{Trailing: true}
+	var all []Materialisation
+	for n := range 20 {
+		key := ""
+		if n%2 == 0 {
+			key = fmt.Sprint("k", n)
+		}
+		all = append(all, bounceFromBuffer(key, d, time.Duration(n)*time.Second, fmt.Sprint(n)))
+	}
+	all[4] = all[4].with(run.Patch{Ver: 1, At: 5, AddTags: []string{"told"}})
+	all[7] = all[7].with(cancelled(1))
+	newest := all[19]
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	for range 2 { // whoever drained them may have died before the ack
+		for part := range slices.Chunk(all, 6) {
+			for i, got := range s.Materialise(t.Context(), part) {
+				if got.Err != nil || got.ID != part[i].Snapshot.ID {
+					t.Fatal(got.ID, got.Err)
+				}
+			}
+		}
+	}
+	if n := s.count(`select count(*) from runs where kind = 0 and status = 'DELAYED'`); n != 1 {
+		t.Fatalf("%d runs", n)
+	}
+	r := s.one(newest.Snapshot.ID)
+	if string(r.Trigger.Payload) != "19" || !r.Trigger.DelayUntil.Equal(newest.Snapshot.Trigger.DelayUntil) {
+		t.Errorf("payload %q until %v, want 19 until %v", r.Trigger.Payload, r.Trigger.DelayUntil, newest.Snapshot.Trigger.DelayUntil)
+	}
+	if !slices.Contains(r.Trigger.Tags, "told") {
+		t.Errorf("a tag that was added in the buffer is lost: %q", r.Trigger.Tags)
+	}
+	for _, m := range all {
+		switch own := s.one(m.Snapshot.ID); {
+		case len(m.Patches) > 0 && m.Patches[0].Cancel != nil:
+			if own.Canonical != m.Snapshot.ID || own.Status != run.Canceled {
+				t.Errorf("the cancelled one is %s, %s", own.Canonical, own.Status)
+			}
+		case own.Canonical != r.Canonical:
+			t.Errorf("%s is %s", m.Snapshot.ID, own.Canonical)
+		case !m.Snapshot.Key.IsZero():
+			plain := debounced(m.Snapshot.Trigger.IdempotencyKey, d, "")
+			plain.Trigger.Debounce = nil
+			plain.Accept(m.Snapshot.AcceptedAt + 1)
+			if held := s.want(Held, plain); held.Canonical != r.Canonical {
+				t.Errorf("%s holds %s", m.Snapshot.Trigger.IdempotencyKey, held.Canonical)
+			}
+		}
+	}
+	// What comes now pushes the same run.
+	if pushed := s.want(Debounced, debounced("", d, "now")); pushed.ID != r.Canonical {
+		t.Errorf("pushed %s", pushed.ID)
+	}
+}
+
+// What waited in the buffer never undoes what came after it, and a run whose delay
+// was over before the next trigger came is one of its own.
+func TestDebounceOutOfTheBufferLate(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	d := run.Debounce{Trailing: true, Delay: time.Minute}
+	now := bounceFromBuffer("", d, 0, "").Snapshot.AcceptedAt
+	made := debounced("", d, "newer")
+	made.Accept(now)
+	s.want(Created, made)
+	before := s.one(made.ID)
+	older := bounceFromBuffer("", d, -30*time.Second, "older")
+	if got := s.drain(Debounced, older); got.Canonical != made.ID {
+		t.Errorf("%s is %s", got.ID, got.Canonical)
+	}
+	if after := s.one(made.ID); string(after.Trigger.Payload) != "newer" || !after.Trigger.DelayUntil.Equal(before.Trigger.DelayUntil) {
+		t.Errorf("%q until %v, then %q until %v", before.Trigger.Payload, before.Trigger.DelayUntil, after.Trigger.Payload, after.Trigger.DelayUntil)
+	}
+	over := bounceFromBuffer("", d, -2*time.Minute, "over")
+	if got := s.drain(Created, over); got.Status != run.Queued {
+		t.Errorf("what was over is %s", got.Status)
+	}
+	s.want(Debounced, debounced("", d, "still the same"))
+	// Of another key, with nothing in Postgres: three that push, then two that came later.
+	e := run.Debounce{Key: "e", Trailing: true, Delay: 10 * time.Second}
+	var list []Materialisation
+	for _, after := range []int{-100, -95, -88, -50, -45} {
+		list = append(list, bounceFromBuffer("", e, time.Duration(after)*time.Second, fmt.Sprint(after)))
+	}
+	got := s.Materialise(t.Context(), []Materialisation{list[3], list[1], list[4], list[0], list[2]})
+	ran := map[string]bool{}
+	for _, g := range got {
+		if g.Err != nil {
+			t.Fatal(g.Err)
+		}
+		r := s.one(g.Canonical)
+		ran[string(r.Trigger.Payload)] = true
+		if r.Status != run.Queued {
+			t.Errorf("%s", r.Status)
+		}
+	}
+	if len(ran) != 2 || !ran["-88"] || !ran["-45"] {
+		t.Errorf("ran with %v, want -88 and -45", ran)
+	}
+	// The longest delay holds in the buffer, too.
+	m := run.Debounce{Key: "m", Delay: time.Hour, MaxDelay: 90 * time.Minute}
+	first := bounceFromBuffer("", m, 0, "")
+	s.drain(Created, first)
+	s.drain(Debounced, bounceFromBuffer("", m, 50*time.Minute, ""))
+	if r := s.one(first.Snapshot.ID); r.Trigger.DelayUntil.Sub(r.CreatedAt) != 90*time.Minute {
+		t.Errorf("delayed for %v", r.Trigger.DelayUntil.Sub(r.CreatedAt))
+	}
+}
+
+// Nodes settle and drain triggers of the same debounce keys at once, in batches that
+// meet, and each entry is drained by two: one run of each debounce key, whoever wins.
+func TestDebounceFromBothSidesAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	const writers, rounds, keys = 6, 4, 3
+	var entries []Materialisation
+	for n := range 30 {
+		entries = append(entries, bounceFromBuffer(fmt.Sprint("b", n%25), run.Debounce{Key: fmt.Sprint("d", n%keys), Trailing: true}, time.Duration(n)*time.Millisecond, "b"))
+	}
+	var all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			for r := range rounds {
+				if w%2 == 0 {
+					for _, got := range s.Materialise(t.Context(), entries[(w*5)%15:]) {
+						if got.Err != nil {
+							t.Error(got.Err)
+						}
+					}
+					continue
+				}
+				var batch []Settlement
+				for n := range 12 {
+					batch = append(batch, Settlement{debounced(fmt.Sprint("s", (n+r)%9), run.Debounce{Key: fmt.Sprint("d", n%keys)}, "s")})
+				}
+				for _, got := range s.Settle(t.Context(), batch) {
+					if got.Err != nil {
+						t.Error(got.Err)
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
+	if n := s.count(`select count(*) from runs where kind = 0`); n != keys || s.count(noOverlap) != 0 {
+		t.Errorf("%d runs of %d debounce keys, %d overlaps", n, keys, s.count(noOverlap))
+	}
+	for _, e := range entries {
+		if s.count(`select count(*) from runs where id = $1`, e.Snapshot.ID.String()) == 0 && e.Snapshot.ID != entries[0].Snapshot.ID {
+			t.Errorf("%s was acknowledged and is nowhere", e.Snapshot.ID)
+		}
 	}
 }

@@ -91,10 +91,16 @@
 // moves the run on. A trigger of that key which comes before the run is due
 // pushes it; one that comes later finds the slot empty, or releases the run
 // itself, and makes a run of its own. All of that happens in one transaction
-// under an advisory lock on the debounce key, which is taken before anything is
-// looked at: so triggers of one debounce key, on all nodes, come one after the
-// other, and each sees what the one before it left. The index on the slot is
-// what holds if the lock should not.
+// under advisory locks on the debounce keys, which are taken before anything is
+// looked at: so batches that have a debounce key in common, on all nodes, come one
+// after the other, and each sees what the one before it left. The index on the
+// slot is what holds if a lock should not.
+//
+// The transaction is one for a batch of up to maxBounces debounce keys, and costs
+// the same statements for one trigger as for hundreds: the triggers of a debounce key
+// are laid over each other here (bounce.go), in the order of the batch, and the
+// run is pushed once with what is left. A batch that can not be stored is halved
+// until whoever is at fault is alone.
 //
 // The trigger's own key decides first, by the slot of that key: held by a live
 // run, that run is the answer, and nothing is pushed. A trigger that does push
@@ -108,12 +114,52 @@
 //
 // What a crash leaves is nothing or all of the transaction. Its repeat finds the
 // trigger's id, as a run or as an alias, and pushes nothing again. Locks are
-// taken in the order debounce key, slot, debounced run; the last may be the slot
-// of another key, so a deadlock with a batch of takeovers is possible, rare, and
-// retried.
+// taken in the order debounce keys (ascending), slots, debounced runs; the last may
+// be in the slot of another key, so a deadlock with a batch of takeovers is
+// possible, rare, and retried.
 //
-// A run that goes through the buffer, because Postgres is down, is not debounced:
-// it is a run of its own with the delay of its trigger.
+// A reset may come between a claim and its settlement, debounced or not: it is
+// [Stale] by the same comparison as all others.
+//
+// # Debounced runs out of a buffer
+//
+// A debounced trigger is buffered only where Postgres can not take it. The buffer
+// decides nothing about its debounce key: the slot is in Postgres, and stays the
+// one authority. The entry is a push that has not happened yet, acknowledged under
+// an id of its own; whoever asks for that id sees a delayed run. [Store.Materialise]
+// does the push, under the same locks, and the id becomes a name of the run that it
+// pushed. Entries come in any order and from several drainers, so what they do must
+// not depend on it:
+//
+//   - An entry delays from its acceptance a to d, the end of its delay or what it
+//     was rescheduled to. A run delays from its acceptance to the end of its delay.
+//     The two become one if these times meet; else the entry is a run of its own,
+//     as it would have been had it come in time. A run of which every push is done
+//     is one that was delayed without a gap.
+//   - A push of an entry only moves the end of the delay on, to d or as far as its
+//     longest delay allows; the greatest wins whatever the order.
+//   - The payload is that of the newest acceptance (debounced_at remembers which).
+//     A trigger that comes now is newer than all, whatever its clock says: its
+//     caller may know that it came last.
+//   - One run of a debounce key is in the slot: the one that is there while its delay
+//     lasts; else, of those that the batch made, the one that is delayed longest.
+//
+// The trigger's own key decides first here too. If its slot is free, the name takes
+// it, for the interval of the entry. If somebody is in it, the entry goes the way of
+// every buffered run (above), and what becomes a run of its own there is not
+// debounced: nothing is lost, and more may run than would have. So it is with two
+// entries that no third one joins while both are delayed and neither meets the other.
+//
+// A cancelled entry pushes nothing and becomes a run of its own. What else was
+// changed of an entry before it became a name is told to the run as to that of any
+// alias: the name is written as if the row had none of the changes, and caught up
+// in the next step; after a crash between the two the next delivery does it.
+//
+// What two stores can do at once: a settlement whose reply was lost is accepted by
+// the buffer under the same id, and its entry finds the id there: [Replayed]. An
+// entry is delivered twice: the second waits for the locks and finds the id. A
+// trigger comes while older ones wait in the buffer: it makes or pushes the run in
+// the slot, and they join that one when they are drained.
 //
 // # The hook
 //

@@ -41,7 +41,8 @@ type Materialised struct {
 // meets that of another run it becomes an alias of the other, whose tags take
 // in its tags (as many as fit), and whose metadata and delay stay. An interval
 // ends at the first reset after its start. A cancelled run never becomes an
-// alias: it gets a row of its own.
+// alias: it gets a row of its own. A debounced one whose own key is free pushes the
+// run of its debounce key that it meets, and is [Debounced].
 //
 // A run is born as what it is by now: CANCELED, EXPIRED, DELAYED or QUEUED. One
 // that has its row already is [Replayed]: patches that the row lacks are applied
@@ -55,16 +56,26 @@ type Materialised struct {
 func (s *Store) Materialise(ctx context.Context, materialisations []Materialisation) []Materialised {
 	answers := make([]Materialised, len(materialisations))
 	items := make([]item, 0, len(materialisations))
+	var debounced []item
 	for i := range materialisations {
 		it, err := buffered(&materialisations[i])
 		it.at = i
-		if answers[i].Err = err; err == nil {
+		switch answers[i].Err = err; {
+		case err != nil:
+		case it.snapshot.Trigger.Debounce != nil && it.ended == "":
+			debounced = append(debounced, it)
+		default:
 			items = append(items, it)
 		}
 	}
 	s.answer(ctx, items,
 		func(ctx context.Context, conn *pgxpool.Conn, items []item) ([]item, error) {
 			return s.materialiseRounds(ctx, conn, items, answers)
+		},
+		func(it item, err error) { answers[it.at] = Materialised{Err: err} })
+	s.answer(ctx, debounced,
+		func(ctx context.Context, conn *pgxpool.Conn, items []item) ([]item, error) {
+			return s.debounceBuffered(ctx, conn, items, answers)
 		},
 		func(it item, err error) { answers[it.at] = Materialised{Err: err} })
 	return answers

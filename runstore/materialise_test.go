@@ -40,7 +40,8 @@ func (s *testStore) drain(outcome Outcome, m Materialisation) Materialised {
 	if got.Err != nil || got.Outcome != outcome {
 		s.t.Fatalf("materialised as %q, %v; want %q", got.Outcome, got.Err, outcome)
 	}
-	if got.ID != m.Snapshot.ID || got.Canonical.IsZero() || (got.Outcome == Aliased) == (got.ID == got.Canonical) && outcome != Replayed {
+	named := got.Outcome == Aliased || got.Outcome == Debounced
+	if got.ID != m.Snapshot.ID || got.Canonical.IsZero() || named == (got.ID == got.Canonical) && outcome != Replayed {
 		s.t.Fatalf("materialised %s as %s, canonical %s", m.Snapshot.ID, got.ID, got.Canonical)
 	}
 	if r := s.one(got.ID); r.Canonical != got.Canonical {

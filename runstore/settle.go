@@ -52,8 +52,8 @@ const (
 	// it was inserted as a run of its own that never holds the key. Only
 	// [Store.Materialise].
 	Cancelled
-	// Debounced: the trigger pushed a run of its debounce key that is still
-	// delayed. Its own key holds that run from now on. Only [Store.Settle].
+	// Debounced: the trigger pushed a run of its debounce key that was still
+	// delayed. Its id is another name of that run, and its own key holds it.
 	Debounced
 )
 
@@ -155,9 +155,11 @@ func (s *Store) Settle(ctx context.Context, settlements []Settlement) []Settled 
 			return s.settleRounds(ctx, conn, items, answers)
 		},
 		func(it item, err error) { answers[it.at] = Settled{Err: err} })
-	for _, it := range debounced {
-		answers[it.at] = s.settleDebounced(ctx, it)
-	}
+	s.answer(ctx, debounced,
+		func(ctx context.Context, conn *pgxpool.Conn, items []item) ([]item, error) {
+			return s.debounceRounds(ctx, conn, items, answers)
+		},
+		func(it item, err error) { answers[it.at] = Settled{Err: err} })
 	return answers
 }
 

@@ -34,7 +34,7 @@ var (
 func closed(name string, values ...string) Label { return Label{Name: name, Values: values} }
 
 var (
-	byWriter       = closed("writer", "claims", "settles", "checks", "looks", "accepts")
+	byWriter       = closed("writer", "claims", "settles", "debounces", "checks", "looks", "accepts")
 	byOrganisation = Label{Name: "organisation", Most: organisationsMost + 1}
 )
 

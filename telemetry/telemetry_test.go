@@ -66,7 +66,7 @@ func told(t testing.TB, organisations int, reader metric.Reader) *telemetry.Tele
 			t.Error(err)
 		}
 	})
-	for _, w := range []string{"claims", "settles", "checks", "looks", "accepts"} {
+	for _, w := range []string{"claims", "settles", "debounces", "checks", "looks", "accepts"} {
 		all.Batch(w, 7, time.Millisecond)
 	}
 	all.Waited(time.Millisecond)

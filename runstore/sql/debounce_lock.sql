@@ -1,4 +1,5 @@
--- Keeps everybody else who triggers under a debounce key waiting until this
--- transaction ends, whether a run holds its slot or not.
--- Parameters: 64 bits of the debounce key's hash. A collision costs a wait.
-select pg_advisory_xact_lock($1)
+-- Keeps everybody else who triggers under these debounce keys waiting until this
+-- transaction ends, whether runs hold their slots or not.
+-- Parameters: 64 bits of the hash of each debounce key, ascending, so that nobody
+--   waits in a circle. A collision costs a wait.
+select pg_advisory_xact_lock(t.bits) from unnest($1::bigint[]) with ordinality as t (bits, n) order by t.n

@@ -1,22 +1,24 @@
--- Pushes a locked debounced run: its delay begins again, as far as the longest
--- delay (0: none) since its acceptance allows. With trailing it takes on what the
--- trigger has: always the payload, the rest where the trigger gives it.
--- Parameters: environment, id, delay, longest delay, trailing, payload, its type,
---   its size, metadata or null, its type, tags or null, machine or empty, options.
+-- Pushes locked debounced runs: the delay ends at another instant. With trailing a
+-- run takes on what its triggers had: always the payload, the rest where they gave it.
+-- Parameters: arrays of equal length, in the order of the names after "as t". Empty
+--   metadata, tags, machine and options, and a type without metadata, say nothing.
 update runs as w set
-  delay_until = due.at,
-  queue_at = due.at - w.priority,
-  ttl_until = due.at + w.ttl,
-  payload = case when $5 then $6::bytea else w.payload end,
-  payload_type = case when $5 then $7 else w.payload_type end,
-  payload_size = case when $5 then $8 else w.payload_size end,
-  metadata = case when $5 then coalesce($9::bytea, w.metadata) else w.metadata end,
-  metadata_type = case when $5 and $9::bytea is not null then $10 else w.metadata_type end,
-  tags = case when $5 then coalesce($11::text[], w.tags) else w.tags end,
-  machine = case when $5 then coalesce(nullif($12, ''), w.machine) else w.machine end,
-  options = case when $5 then (w.options::jsonb || $13::jsonb)::text else w.options end
-from (
-  select greatest(r.accepted_at, least(now_us() + $3::bigint, case when $4::bigint > 0 then r.accepted_at + $4 end)) as at
-  from runs as r where r.env_id = $1 and r.id = $2
-) as due
-where w.env_id = $1 and w.id = $2
+  delay_until = t.due,
+  queue_at = t.due - w.priority,
+  ttl_until = t.due + w.ttl,
+  payload = case when t.trails then t.payload else w.payload end,
+  payload_type = case when t.trails then t.payload_type else w.payload_type end,
+  payload_size = case when t.trails then t.payload_size else w.payload_size end,
+  metadata = case when t.trails then coalesce(t.metadata, w.metadata) else w.metadata end,
+  metadata_type = case when t.trails and t.metadata is not null then t.metadata_type else w.metadata_type end,
+  tags = case when t.trails then coalesce(nullif(t.tags::text[], '{}'), w.tags) else w.tags end,
+  machine = case when t.trails then coalesce(nullif(t.machine, ''), w.machine) else w.machine end,
+  options = case when t.trails then (w.options::jsonb || t.options::jsonb)::text else w.options end,
+  debounced_at = t.fresh
+from unnest(
+  $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::boolean[], $6::bytea[], $7::text[], $8::bigint[],
+  $9::bytea[], $10::text[], $11::text[], $12::text[], $13::text[]
+) as t (
+  env_id, id, due, fresh, trails, payload, payload_type, payload_size,
+  metadata, metadata_type, tags, machine, options)
+where w.env_id = t.env_id and w.id = t.id
