@@ -110,6 +110,11 @@ profile: deps ## profiles and a trace of one benchmark (BENCH=pattern, BENCHTIME
 	@echo "           $(GO) tool trace bench/out/trace.out"
 	@echo "how to read them: docs/benchmarks.md"
 
+.PHONY: mutants
+mutants: deps ## leave out each protection of the protocol in turn, and see that a test notices (ONLY=pattern)
+	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack
+	bin/teststack $(GO) run ./internal/mutant/cmd/mutants -only '$(ONLY)'
+
 .PHONY: model
 model: ## check the protocol's model with Spin, some minutes; writes docs/model/README.md
 	sh docs/model/run.sh

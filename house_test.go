@@ -47,6 +47,7 @@ var floors = map[string]int{
 	"redisdb":           2,
 	"run":               1,
 	"internal/devstack": 1,
+	"internal/mutant":   0,
 
 	"mollifiertest/link": 1,
 	"test/chaos":         2, // it knows the program from outside only

@@ -380,3 +380,17 @@ func TestAcceptAnnounces(t *testing.T) {
 		}
 	}
 }
+
+// A run's interval begins when it is accepted, not when its key was claimed: what was
+// merged, reset or answered in between lies before it.
+func TestAcceptedWhenAccepted(t *testing.T) {
+	t.Parallel()
+	b := onShared(t)
+	s, token := snap(1, "key"), claim.NewToken()
+	claimed := b.claim(s, token)
+	a := b.fresh(s) // since: Redis's time after the claim
+	a.Token = token
+	if got := b.want(a, AcceptedNew); got.AcceptedAt < a.Since || got.AcceptedAt <= claimed.AcceptedAt {
+		t.Fatalf("claimed at %d, accepted at %d, which was before %d", claimed.AcceptedAt, got.AcceptedAt, a.Since)
+	}
+}

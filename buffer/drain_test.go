@@ -231,6 +231,25 @@ func TestAck(t *testing.T) {
 	}
 }
 
+// An ack resolves its own run's binding; the key may be another's by now.
+func TestAckLeavesAnothersRecord(t *testing.T) {
+	t.Parallel()
+	b := onShared(t)
+	first, second := snap(1, "key"), snap(1, "key")
+	was := b.buffered(first)
+	if _, err := b.claims.Reset(t.Context(), 1, first.Hash, was.AcceptedAt+1); err != nil {
+		t.Fatal(err)
+	}
+	b.buffered(second)
+	record := b.record(second)
+	if got := b.ack(Ack{Ref: ref(first)}); !got.Done() || b.record(second) != record {
+		t.Fatalf("%+v, record %q, was %q", got, b.record(second), record)
+	}
+	if r := b.claim(second, claim.NewToken()); r.State != claim.Bound || r.Run != second.ID {
+		t.Fatalf("%+v", r)
+	}
+}
+
 func TestFail(t *testing.T) {
 	t.Parallel()
 	b := onShared(t)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/e0ff5a15/mollifier/buffer"
+	"github.com/e0ff5a15/mollifier/internal/mutant"
 	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
@@ -125,7 +126,7 @@ func (d *Drainer) leasePart(until context.Context, t *turn, p part, token buffer
 	for try := 0; ; try++ {
 		found, err = d.buffer.Lease(d.work, p.partition, t.environment, p.n, token, d.cfg.Lease)
 		unsure = unsure || redisdb.OutcomeUnknown(err)
-		if err == nil || !unsure || d.work.Err() != nil {
+		if err == nil || !unsure || d.work.Err() != nil || mutant.On("lost-lease-is-not-asked-for") {
 			return found, err
 		}
 		d.fits.spoiled(t.environment, t.entries())
@@ -264,7 +265,7 @@ func (d *Drainer) giveBack(entries []entry, delay time.Duration, spent bool) {
 	}
 	back := make([]buffer.Requeue, len(entries))
 	for i := range entries {
-		back[i] = buffer.Requeue{Ref: entries[i].Ref, Token: entries[i].Token, Delay: delay, Count: spent}
+		back[i] = buffer.Requeue{Ref: entries[i].Ref, Token: entries[i].Token, Delay: delay, Count: spent || mutant.On("outage-spends-attempts")}
 	}
 	ctx, cancel := d.lastWord()
 	defer cancel()

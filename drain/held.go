@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/e0ff5a15/mollifier/buffer"
+	"github.com/e0ff5a15/mollifier/internal/mutant"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -58,6 +59,9 @@ func (d *Drainer) renew(ctx context.Context) {
 		}
 		pause = every
 		list := d.held.list()
+		if mutant.On("leases-are-not-renewed") {
+			list = nil
+		}
 		var trouble error
 		for i, r := range d.buffer.Extend(ctx, list, d.cfg.Lease) {
 			switch {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/e0ff5a15/mollifier/buffer"
+	"github.com/e0ff5a15/mollifier/internal/mutant"
 	"github.com/e0ff5a15/mollifier/run"
 	"github.com/e0ff5a15/mollifier/runstore"
 )
@@ -43,7 +44,7 @@ func (d *Drainer) fail(e entry) {
 	case r.Err == nil && (r.Outcome == runstore.Aliased || (r.Outcome == runstore.Replayed && r.Status != run.SystemFailure)):
 		// It has a good row: its own from before, or another run's.
 		d.ack(e.Environment, []acking{{e, r}})
-	case r.Err == nil:
+	case r.Err == nil || mutant.On("drops-the-only-copy"):
 		d.drop(e)
 	case poisonous(r.Err):
 		d.log.Error("a buffered run can not be stored, nor its failure; it is kept", d.about(&e)...)
@@ -55,6 +56,9 @@ func (d *Drainer) fail(e entry) {
 }
 
 func (d *Drainer) bury(e *entry) error {
+	if mutant.On("failure-without-dead-letter") {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(d.work, d.cfg.Deadline)
 	defer cancel()
 	return d.runs.Bury(ctx, &e.snapshot, failure.Name)

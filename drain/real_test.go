@@ -207,6 +207,9 @@ func TestPoisonInPostgres(t *testing.T) {
 	if st := s.status(bad[0]); st != run.SystemFailure {
 		t.Errorf("the refused run is %s", st)
 	}
+	if n := s.count("select count(*) from dead_letters where run_id = $1 and position('secret'::bytea in snapshot) > 0", bad[0].String()); n != 1 {
+		t.Error("what it was is not among the dead letters")
+	}
 	for _, id := range good {
 		if st := s.status(id); st != run.Queued {
 			t.Fatalf("its neighbour is %s", st)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/e0ff5a15/mollifier/buffer"
+	"github.com/e0ff5a15/mollifier/internal/mutant"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -143,7 +144,7 @@ func (r *Reader) changeOne(ctx context.Context, environment string, id run.ID, c
 			switch {
 			case !is(e, environment, id):
 				return run.Patch{}, run.ErrNotFound
-			case e.Status != buffer.Queued && !looked:
+			case e.Status != buffer.Queued && !looked && !mutant.On("changes-without-the-row"):
 				return run.Patch{}, errLook
 			case row != nil:
 				if done, err := c.settled(row); done || err != nil {
@@ -220,7 +221,7 @@ func (r *Reader) changeBlind(ctx context.Context, environment string, id run.ID,
 	if done, err := c.settled(&row); done || err != nil {
 		return row, run.ID{}, err
 	}
-	if !c.grows && r.Buffers(row.Trigger.Organisation) {
+	if !c.grows && r.Buffers(row.Trigger.Organisation) && !mutant.On("changes-past-the-buffer") {
 		return run.Run{}, run.ID{}, hidden
 	}
 	if c.before != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/e0ff5a15/mollifier/buffer"
+	"github.com/e0ff5a15/mollifier/internal/mutant"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -78,7 +79,7 @@ func (r *Reader) Run(ctx context.Context, environment string, id run.ID) (run.Ru
 	}
 	own, buffered := entries[id]
 	again := r.Replica != nil || errors.Is(rowErr, run.ErrNotFound) // else the primary was just asked in vain
-	if again && (!buffered || own.Status == buffer.Materialised || own.Status != buffer.Queued && r.Replica != nil) {
+	if again && !mutant.On("no-last-look-at-postgres") && (!buffered || own.Status == buffer.Materialised || own.Status != buffer.Queued && r.Replica != nil) {
 		last, err := one(ctx, r.Rows, environment, id)
 		if err == nil {
 			if last.Canonical != id {
@@ -91,7 +92,7 @@ func (r *Reader) Run(ctx context.Context, environment string, id run.ID) (run.Ru
 	switch {
 	case buffered && (own.Status != buffer.Materialised || errors.Is(rowErr, run.ErrNotFound)):
 		return synthetic(&own, r.ancestry(ctx, &own)), nil
-	case hidden != nil && errors.Is(rowErr, run.ErrNotFound):
+	case hidden != nil && errors.Is(rowErr, run.ErrNotFound) && !mutant.On("hidden-is-not-found"):
 		return run.Run{}, hidden
 	}
 	return run.Run{}, r.unlessKept(environment, id, rowErr)
@@ -156,7 +157,7 @@ func (r *Reader) entries(ctx context.Context, environment string, ids ...run.ID)
 
 // is reports whether an entry is what it was found as.
 func is(e *buffer.Entry, environment string, id run.ID) bool {
-	return e.Snapshot.ID == id && e.Snapshot.Trigger.Environment == environment
+	return e.Snapshot.ID == id && e.Snapshot.Trigger.Environment == environment || mutant.On("foreign-entry-is-shown")
 }
 
 // behind reports whether a row may lack patches that were acknowledged before

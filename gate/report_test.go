@@ -410,6 +410,27 @@ func TestWithoutRedisTheRateStays(t *testing.T) {
 	}
 }
 
+// Without Redis a node has a gate of its own: it trips, and Postgres is spared.
+func TestWithoutRedisTheGateTrips(t *testing.T) {
+	t.Parallel()
+	for name, redis := range map[string]Redis{"fails": &broken{}, "away": none{}} {
+		c := newClock()
+		g := gateOn(t, settings(c), redis)
+		threshold := g.Limits("env").Threshold
+		for i := range 2 * threshold {
+			if d := g.Decide(snapshot("env"), c.Now()); d.Mollify() != (i >= threshold) {
+				t.Fatalf("%s: trigger %d of %d in an instant: %+v", name, i, threshold, d)
+			}
+			if i%10 == 0 {
+				g.report(t.Context())
+			}
+		}
+		if !g.Route(snapshot("env"), c.Now()).Mollify() {
+			t.Errorf("%s: open again", name)
+		}
+	}
+}
+
 // What was counted long ago is not told as if it were now.
 func TestOldCountsAreNotABurst(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/e0ff5a15/mollifier/internal/mutant"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -21,6 +22,7 @@ type Script struct {
 
 // NewScript takes the text of a script.
 func NewScript(text string) *Script {
+	text = mutant.Text(text)
 	sum := sha1.Sum([]byte(text))
 	return &Script{text: text, sha: hex.EncodeToString(sum[:])}
 }

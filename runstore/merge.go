@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/e0ff5a15/mollifier/internal/mutant"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -191,11 +192,11 @@ func (m *merger) decide(it *item, holder *holderRow, p past) (changed bool, err 
 		winner = holder
 	}
 	switch {
-	case !winner.found():
+	case !winner.found() || mutant.On("no-alias"):
 		m.insert(it, OwnClosed)
 		m.ins.outside(it.slot(), it.snapshot.AcceptedAt, until)
 		return true, nil
-	case it.ended == run.Canceled:
+	case it.ended == run.Canceled && !mutant.On("cancelled-becomes-alias"):
 		m.insert(it, Cancelled)
 		m.ins.outside(nil, it.snapshot.AcceptedAt, at)
 		return false, nil

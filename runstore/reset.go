@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/e0ff5a15/mollifier/internal/mutant"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -80,7 +81,9 @@ func cutLocked(ctx context.Context, tx pgx.Tx, environment string, hash run.Hash
 		if kind := value(row.keyKind); kind != string(rune(run.KindIdempotency)) {
 			return cutDone{refused: fmt.Errorf("runstore: reset: a key of kind %q can not be reset: %w", kind, run.ErrConflict)}, nil
 		}
-		cut = max(cut, run.Instant(value(row.acceptedAt))+1, run.Instant(value(row.last))+1)
+		if !mutant.On("cut-below-what-merged") {
+			cut = max(cut, run.Instant(value(row.acceptedAt))+1, run.Instant(value(row.last))+1)
+		}
 		if row.liveAt(cut) {
 			h, err := row.holder(run.ID{})
 			if err != nil {
@@ -91,6 +94,9 @@ func cutLocked(ctx context.Context, tx pgx.Tx, environment string, hash run.Hash
 		if _, err := tx.Exec(ctx, cutSQL, environment, *row.id, hash[:], cut); err != nil {
 			return cutDone{}, err
 		}
+	}
+	if mutant.On("no-tombstone") {
+		return cutDone{at: cut, cleared: done.cleared}, nil
 	}
 	tag, err := tx.Exec(ctx, tombstoneSQL, environment, hash[:], cut)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/e0ff5a15/mollifier/internal/mutant"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -249,7 +250,7 @@ func (h *holderRow) liveAt(at run.Instant) bool {
 // claim gave. The claim was dropped then: while it stands, nobody else begins.
 // Without one, Postgres's clock decides, and there is nothing to be late.
 func (h *holderRow) later(claimed run.Instant) bool {
-	return claimed > 0 && h.ended() && claimed < run.Instant(value(h.acceptedAt))
+	return claimed > 0 && h.ended() && claimed < run.Instant(value(h.acceptedAt)) && !mutant.On("stale-settle-is-raised")
 }
 
 // floor is the earliest acceptance that may follow the row, once it has ended.

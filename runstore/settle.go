@@ -2,10 +2,12 @@ package runstore
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/e0ff5a15/mollifier/internal/mutant"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -285,7 +287,7 @@ func look(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Settl
 		s := &found[i]
 		outcome, row, id := Held, &s.slot, run.ID{}
 		switch {
-		case s.mine.found():
+		case s.mine.found() && !mutant.On("repeat-is-another-run"):
 			outcome, row, id = Replayed, &s.mine, it.snapshot.ID
 		case !s.slot.found():
 			it.absent++
@@ -319,6 +321,9 @@ type standing struct {
 
 // acceptance is the item's own acceptance time, or now.
 func (it *item) acceptance(now run.Instant) run.Instant {
+	if mutant.On("expiry-by-node-clock") {
+		return run.InstantOf(time.Now())
+	}
 	if it.snapshot.AcceptedAt > 0 {
 		return it.snapshot.AcceptedAt
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/e0ff5a15/mollifier/internal/mutant"
 )
 
 //go:embed sql/*.sql
@@ -32,7 +34,7 @@ func sqlFile(name string) string {
 	if err != nil {
 		panic(err) // a name in this package that has no file
 	}
-	return string(text)
+	return mutant.Text(string(text))
 }
 
 var (

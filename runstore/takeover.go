@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/e0ff5a15/mollifier/internal/mutant"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -101,7 +102,10 @@ func (s *Store) takeOverLocked(ctx context.Context, tx pgx.Tx, items []item) (ma
 			decided[it.at] = Settled{Outcome: Held, Holder: h}
 			continue
 		}
-		ins.add(it, max(at, l.row.floor()))
+		if !mutant.On("takeover-below-the-floor") {
+			at = max(at, l.row.floor())
+		}
+		ins.add(it, at)
 		entering = append(entering, *it)
 		envs, ids, hashes = append(envs, it.snapshot.Trigger.Environment), append(ids, *l.row.id), append(hashes, it.slot())
 	}

@@ -3,6 +3,7 @@ package shard
 import (
 	"time"
 
+	"github.com/e0ff5a15/mollifier/internal/mutant"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -44,6 +45,9 @@ func (t *Table[T]) refuse(list []Caller[T], why func(*Caller[T]) error) []Caller
 }
 
 func (t *Table[T]) answerAll(f *flight[T], h Holder, created bool) {
+	if mutant.On("answers-who-came-after") {
+		t.merge(f)
+	}
 	identity := run.Confirmed
 	if f.provisional && f.keyed {
 		identity = run.Provisional

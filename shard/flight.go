@@ -3,6 +3,7 @@ package shard
 import (
 	"time"
 
+	"github.com/e0ff5a15/mollifier/internal/mutant"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -121,6 +122,10 @@ func (t *Table[T]) sinceReceived(f *flight[T]) (ok bool) {
 
 func (t *Table[T]) look(f *flight[T]) {
 	t.refuseBeside(f)
+	if f.claimed && mutant.On("postgres-check-before-claim") {
+		t.accept(f)
+		return
+	}
 	if t.cfg.Gate.Blind() {
 		f.seen, f.provisional = Seen{Skipped: true}, true
 		t.accept(f)
@@ -133,7 +138,7 @@ func (t *Table[T]) accept(f *flight[T]) {
 	t.elect(f)
 	t.refuseBeside(f)
 	r := t.post(f, accepting, Accept)
-	r.Snapshot, r.Claimed, r.Since, r.Seen, r.Unsure = f.leader.Snapshot, f.claimed || f.maybe, f.since, f.seen, f.unsure
+	r.Snapshot, r.Claimed, r.Since, r.Seen, r.Unsure = f.leader.Snapshot, f.claimed || f.maybe, f.since, f.seen, f.unsure && !mutant.On("unsure-accept-unsaid")
 	r.Diverted = t.sayDiverted(f)
 }
 
@@ -170,7 +175,7 @@ func (t *Table[T]) elect(f *flight[T]) {
 			f.leader = f.late[0]
 		}
 	}
-	if s := f.leader.Snapshot; s.ID.IsZero() {
+	if s := f.leader.Snapshot; s.ID.IsZero() || mutant.On("second-id-for-one-trigger") {
 		s.ID = t.cfg.NewID(f.partition)
 	}
 }
@@ -238,7 +243,7 @@ func (t *Table[T]) drop(now time.Time, f *flight[T]) {
 	switch {
 	case !f.claimed && !f.maybe:
 		t.forget(f)
-	case f.unsettled:
+	case f.unsettled && !mutant.On("releases-an-unsettled-claim"):
 		f.wakeAt = now.Add(t.cfg.ClaimTTL)
 		t.keep(f)
 	default:

@@ -76,6 +76,7 @@ for k = 1, kindCount do
   local since = ARGV[a + 3]
   local passed = since ~= '' and now - since
   kind.stale = not passed or passed < 0 or passed > fence or not find(ARGV[a + 4], server, 1, true)
+  -- mutant no-accept-fence: kind.stale = false
   kind[true], kind[false] = dated(kind, true, now), dated(kind, false, now)
   kinds[k] = kind
 end
@@ -117,7 +118,7 @@ for i = 1, runs do
   end
   local answer, least, mine, flags, same = nil, 0, false, '-', false
 
-  local there = not plain and redis.call('EXISTS', entry) == 1
+  local there = not plain and redis.call('EXISTS', entry) == 1 -- mutant accepts-twice: local there = false
   if there then
     local h = ownHead(entry)
     if h then
@@ -191,7 +192,7 @@ for i = 1, runs do
   end
   if not answer then
     local group, bytes = slot.group, #body
-    local acc = math.max(now, least, floor)
+    local acc = math.max(now, least, floor) -- mutant accepted-at-claim: local acc = mine and least or math.max(now, least, floor)
     if acc > ceiling then
       answer = '?'
     elseif group.n >= most or group.bytes + bytes > mostBytes then

@@ -26,7 +26,7 @@ for i = 1, #KEYS - firstKey do
     replies[i] = '?'
   elseif h == '' or status == 'm' then
     replies[i] = 'd'
-  elseif tonumber(sub(h, 69, 73)) > known then
+  elseif tonumber(sub(h, 69, 73)) > known then -- mutant ack-drops-later-patches: elseif false then
     local whole = own(entry, -1)
     local at, later = #whole - tonumber(sub(h, 74, 83)) + 1, { text(tonumber(sub(h, 69, 73))) }
     for n = 1, tonumber(sub(h, 69, 73)) do
@@ -62,8 +62,9 @@ end
 if #names > 0 then
   for j, record in ipairs(redis.call('MGET', unpack(names))) do
     local who, acc, ends, marks = match(record or '', '^1|b|([^|]+)|(%d+)|(%d+)|([^|]+|[^|]+)|[%w_-]+$')
-    if who == of[j][1] then
+    if who == of[j][1] then -- mutant ack-takes-foreign-record: if who then
       redis.call('SET', names[j], '1|r|' .. of[j][2] .. '|' .. acc .. '|' .. ends .. '|' .. marks, 'PX', keep(tonumber(acc), life))
+      -- mutant no-grace: redis.call('DEL', names[j])
     end
   end
 end

@@ -18,7 +18,7 @@ for i = 1, #KEYS - firstKey do
     replies[i] = '?'
   elseif h == '' then
     replies[i] = 'g'
-  elseif sub(h, 2, 24) ~= 'l' .. ARGV[a + 2] then
+  elseif sub(h, 2, 24) ~= 'l' .. ARGV[a + 2] then -- mutant unfenced-fail: elseif false then
     replies[i] = 'l'
   else
     local base = sub(KEYS[k + 2], 1, -2)

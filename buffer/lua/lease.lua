@@ -44,7 +44,7 @@ local function wholeOf(ids, at)
 end
 
 local took = redis.call('LRANGE', KEYS[7], 0, -1)
-if #took > 0 then
+if #took > 0 then -- mutant lease-takes-again: if false then
   local back = {}
   for i, id in ipairs(took) do
     local entry = base .. id

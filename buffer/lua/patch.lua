@@ -25,7 +25,7 @@ elseif version > from and written() then
   answer = 'd'
 elseif sub(h, 2, 2) == 'm' then
   answer = 'm'
-elseif version ~= from then
+elseif version ~= from then -- mutant patch-without-version: elseif false then
   answer = read(entry, -1)
 elseif version >= tonumber(ARGV[4]) or counted(redis.call('STRLEN', entry), h) + #patch > tonumber(ARGV[5]) then
   answer = 'f'

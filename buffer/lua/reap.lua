@@ -19,7 +19,7 @@ for i = #due, 1, -1 do
       local was = sub(h, 3, 24) == noToken and 0 or 1
       lapsed = lapsed + was
       redis.call('SETRANGE', entry, 1, format('r%s%06d', noToken, tonumber(sub(h, 25, 30)) + was))
-      redis.call('LPUSH', base .. 'q:' .. tag, id)
+      redis.call('LPUSH', base .. 'q:' .. tag, id) -- mutant lapsed-lease-strands: returned = returned - 1
       returned = returned + 1
     end
   end

@@ -13,7 +13,7 @@ for i = #KEYS / 4, 1, -1 do
     replies[i] = '?'
   elseif h == '' then
     replies[i] = 'g'
-  elseif sub(h, 2, 24) ~= 'l' .. ARGV[a + 3] then
+  elseif sub(h, 2, 24) ~= 'l' .. ARGV[a + 3] then -- mutant unfenced-requeue: elseif false then
     replies[i] = 'l'
   else
     local held = delay ~= 'aside' and tonumber(delay) > 0

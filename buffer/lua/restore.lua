@@ -38,6 +38,7 @@ for i = 1, #KEYS / 5 do
     redis.call('SET', entry, format('2r%s000000000000%016.0f%016.0f%05d%010d', noToken, tonumber(acc), tonumber(ends), patches, #block) ..
       (hash == '' and noHash or hash) .. body .. block)
     enter(1, #body + #block - 4 * patches)
+    -- mutant replay-restores-pointers: if hash ~= '' then redis.call('SET', sub(usage, 1, -6) .. 'k:' .. hash, '1|b|' .. id .. '|' .. acc .. '|' .. ends .. '|-|-|' .. tag) end
     replies[i] = 'n'
   else
     local version, size = tonumber(sub(whole, 69, 73)), tonumber(sub(whole, 74, 83))

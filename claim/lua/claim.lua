@@ -43,7 +43,7 @@ for i = 1, #KEYS do
       local owner, acc, ends, flags = match(record, '^1|p|([^|]+)|(%d+)|(%d+)|([wc-]+)$')
       if not owner or not waited[flags] then
         answer = '?'
-      elseif owner == token then
+      elseif owner == token then -- mutant deaf-to-own-claim: elseif false then
         least = tonumber(acc)
         if least < floor or ARGV[4 * i + 2] == '1' then
           least = math.max(least, floor, now)
@@ -71,7 +71,7 @@ for i = 1, #KEYS do
       local id, acc, ends = match(record, '^1|r|([^|]+)|(%d+)|(%d+)|')
       if not id then
         answer = '?'
-      elseif tonumber(ends) > now and id ~= observed then
+      elseif tonumber(ends) > now and id ~= observed then -- mutant replaces-unobserved: elseif tonumber(ends) > now and observed == '' then
         answer = record
       else
         least = acc + 1
@@ -81,7 +81,7 @@ for i = 1, #KEYS do
       if not id then
         answer = '?'
       else
-        if tonumber(ends) > now and id ~= observed then
+        if tonumber(ends) > now and id ~= observed then -- mutant no-lookup-in-claim: if false then
           -- The entry's name: this key's, whose last 45 characters are 'k:' and the hash, with what the record says.
           -- Its second byte is the status; an entry of form 1 is a hash.
           local entry = sub(KEYS[i], 1, -46) .. 'e:' .. tag .. ':' .. id

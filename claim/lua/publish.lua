@@ -34,8 +34,8 @@ for i = 1, #KEYS do
     local owner, acc, flags = match(record, '^1|p|([^|]+)|(%d+)|%d+|([wc-]+)$')
     if not owner then
       answer = '?'
-    elseif owner == token then
-      if ARGV[3 * i + 2] == '1' and find(flags, 'c', 1, true) then
+    elseif owner == token then -- mutant publish-without-token: else
+      if ARGV[3 * i + 2] == '1' and find(flags, 'c', 1, true) then -- mutant publishes-what-it-found: if false then
         records[i] = '1|f|' .. string.format('%.0f', acc + 1)
         lives[i] = keep(tonumber(acc))
       else

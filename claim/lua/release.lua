@@ -30,7 +30,7 @@ for i = 1, #KEYS do
     local owner, acc, flags = match(record, '^1|p|([^|]+)|(%d+)|%d+|([wc-]+)$')
     if not owner then
       answer = '?'
-    elseif owner == ARGV[i + 2] then
+    elseif owner == ARGV[i + 2] then -- mutant release-without-token: else
       answer = 'd'
       records[i] = '1|f|' .. string.format('%.0f', acc + 1)
       lives[i] = keep(tonumber(acc))

@@ -22,8 +22,8 @@ local done = 'd'
 
 if record then
   local acc, flags = match(record, '^1|p|[^|]+|(%d+)|%d+|([wc-]+)$')
-  if acc and tonumber(acc) >= cut then
-    if not string.find(flags, 'c', 1, true) then
+  if acc and tonumber(acc) >= cut then -- mutant keep-pending-claim: if acc then
+    if not string.find(flags, 'c', 1, true) then -- mutant reset-flags-no-claim: if false then
       local marked = flags == '-' and string.sub(record, 1, -2) .. 'c' or record .. 'c'
       redis.call('SET', KEYS[1], marked, 'KEEPTTL')
     end

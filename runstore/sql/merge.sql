@@ -3,7 +3,7 @@
 -- Parameters: environments, ids (no pair twice), latest acceptances, tags;
 --   equal lengths; then the most tags that a run may have.
 update runs as w set
-  key_last = greatest(coalesce(w.key_last, 0), t.last),
+  key_last = greatest(coalesce(w.key_last, 0), t.last), -- mutant no-key-last: key_last = w.key_last,
   tags = case when cardinality(t.tags::text[]) = 0 then w.tags else (
     select coalesce(array_agg(u.tag order by u.n), '{}') from (
       select x.tag, min(x.n) as n from unnest(w.tags || t.tags::text[]) with ordinality as x (tag, n)
