@@ -352,5 +352,21 @@ func TestTwice(t *testing.T) {
 				t.Errorf("record %d, %s found=%t: %+v %v, then %+v %v", i, op.Verb, op.Found, first, after, second, again)
 			}
 		}
+		// A reset names what it has cleared once.
+		for _, cut := range []run.Instant{1, now, now + 1, now + 2*hour} {
+			if record == "" {
+				b.raw.Del(t.Context(), b.redisKey(k))
+			} else {
+				b.put(k, record)
+			}
+			if _, err := b.Reset(t.Context(), k.partition, k.hash, cut); err != nil {
+				t.Fatal(err)
+			}
+			after := b.get(k)
+			cleared, err := b.Reset(t.Context(), k.partition, k.hash, cut)
+			if again := b.get(k); err != nil || cleared != (Cleared{}) || again != after {
+				t.Errorf("record %d, reset at %d: %q, then %q, %+v, %v", i, cut, after, again, cleared, err)
+			}
+		}
 	}
 }

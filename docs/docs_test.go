@@ -94,6 +94,32 @@ func TestPlanHasEveryCase(t *testing.T) {
 	}
 }
 
+// Every script stands in the plan's table of what may be repeated, once, and no other.
+func TestPlanHasEveryScript(t *testing.T) {
+	t.Parallel()
+	seen := map[string]int{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z]+/lua/[a-z_]+\\.lua)` \\|").FindAllStringSubmatch(read(t, "test-plan.md"), -1) {
+		seen[m[1]]++
+	}
+	files, err := filepath.Glob("../*/lua/*.lua")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, file := range files {
+		name := strings.TrimPrefix(filepath.ToSlash(file), "../")
+		if name == "buffer/lua/common.lua" {
+			continue // the beginning of the others
+		}
+		if seen[name] != 1 {
+			t.Errorf("%s is in %d rows", name, seen[name])
+		}
+		delete(seen, name)
+	}
+	for name := range seen {
+		t.Errorf("%s is in the plan, and is no script", name)
+	}
+}
+
 // Links between the pages lead somewhere, anchors included.
 func TestLinksLeadSomewhere(t *testing.T) {
 	t.Parallel()

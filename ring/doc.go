@@ -76,6 +76,10 @@
 //     lost. Between any two steps of a restore: the copy is there until a look has found
 //     it in place, and each step may be repeated.
 //   - Redis goes back again: the copy is still there, unless Postgres has the run.
+//   - Redis goes back to before changes that Postgres has, so that no ring has them any
+//     more: the entry waits without them. The next change gets the number of the first
+//     of them, and the drain takes it for that one: it is lost, though acknowledged. Known;
+//     the row would have to remember which change its number means.
 //
 // Between the loss and the restore, about a second, a read of the run finds neither:
 // the node that has the copy answers 503 ([Ring.Holds]), another one 404.

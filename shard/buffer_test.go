@@ -62,7 +62,7 @@ func (s *stores) accept(r Request, snap run.Snapshot, full bool) AcceptReply {
 	keyed := !snap.Key.IsZero()
 	if s.there(snap.ID) {
 		m := s.byID[snap.ID]
-		if r.Unsure && m.entry == 'q' {
+		if (r.Unsure || r.Seen.Skipped && keyed) && m.entry == 'q' {
 			m.entry = 'r'
 		}
 		h := m.Holder
@@ -159,7 +159,7 @@ func (s *stores) goOnDrain(m *modelRun) {
 	default:
 		m.entry, m.gone = 'm', s.now+grace/2
 		if k := s.keys[m.hash]; k != nil && k.state == 'b' && k.run == m.ID {
-			k.gone = s.now + grace
+			k.state, k.run, k.gone = 'r', m.Canonical, s.now+grace
 		}
 	}
 }
