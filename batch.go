@@ -164,6 +164,7 @@ func (e *Engine) TriggerItems(ctx context.Context, items []run.Trigger) ([]run.B
 	results := e.triggerTogether(ctx, items)
 	failed := 0
 	for i := range results {
+		e.refusals.Count(results[i].Err)
 		e.telemetry.Answered(results[i].Result, results[i].Err)
 		if results[i].Err != nil {
 			failed++

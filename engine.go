@@ -17,6 +17,7 @@ import (
 	"github.com/e0ff5a15/mollifier/fallback"
 	"github.com/e0ff5a15/mollifier/fleet"
 	"github.com/e0ff5a15/mollifier/gate"
+	"github.com/e0ff5a15/mollifier/gate/recording"
 	"github.com/e0ff5a15/mollifier/override"
 	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/ring"
@@ -36,6 +37,7 @@ type Engine struct {
 	buffer    *buffer.Store
 	ring      *ring.Ring // nil if nothing is kept
 	gate      *gate.Gate
+	recorded  *recording.Recorder // nil if nothing is recorded
 	runs      *runstore.Store
 	reader    *fallback.Reader
 	drain     *drain.Drainer
@@ -49,7 +51,8 @@ type Engine struct {
 	recent    *explain.Ring
 	pauses    pauses
 	telemetry *telemetry.Telemetry // nil for none
-	fsync     atomic.Bool          // Redis syncs before it answers
+	refusals  telemetry.Refusals
+	fsync     atomic.Bool // Redis syncs before it answers
 
 	stopLoops context.CancelFunc
 	loops     sync.WaitGroup
@@ -85,6 +88,9 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	e.loops.Go(func() { e.listen(loops) })
 	e.loops.Go(func() { _ = e.gate.Report(loops) })
 	e.loops.Go(func() { e.gate.Log(loops) })
+	if e.recorded != nil {
+		e.loops.Go(func() { e.recorded.Run(loops) })
+	}
 	e.loops.Go(func() { e.quotas.watch(loops) })
 	e.loops.Go(func() { e.enrolment.watch(loops) })
 	if !e.cfg.NoSweep {
@@ -105,15 +111,23 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 // run.ErrUnavailable (a retry with the same key is safe), or the cause of ctx,
 // whose end stops the wait but not the trigger: it may still take effect.
 func (e *Engine) Trigger(ctx context.Context, t run.Trigger) (result run.Result, err error) {
-	if e.telemetry != nil {
-		var span telemetry.Span
-		ctx, span = e.telemetry.Trigger(ctx, t.TraceParent, t.TraceState, 1)
-		t.TraceParent, t.TraceState = span.Carry(t.TraceParent, t.TraceState)
-		defer func() {
-			e.telemetry.Answered(result, err)
-			span.End(result, err)
-		}()
+	if e.telemetry == nil {
+		result, err = e.trigger(ctx, t)
+		e.refusals.Count(err)
+		return result, err
 	}
+	began := time.Now()
+	ctx, span := e.telemetry.Trigger(ctx, t.TraceParent, t.TraceState, 1)
+	t.TraceParent, t.TraceState = span.Carry(t.TraceParent, t.TraceState)
+	result, err = e.trigger(ctx, t)
+	e.refusals.Count(err)
+	e.telemetry.Answered(result, err)
+	e.telemetry.Took(result, err, time.Since(began))
+	span.End(result, err)
+	return result, err
+}
+
+func (e *Engine) trigger(ctx context.Context, t run.Trigger) (run.Result, error) {
 	if err := t.Validate(); err != nil {
 		return run.Result{}, err
 	}

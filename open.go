@@ -19,6 +19,7 @@ import (
 	"github.com/e0ff5a15/mollifier/fallback"
 	"github.com/e0ff5a15/mollifier/fleet"
 	"github.com/e0ff5a15/mollifier/gate"
+	"github.com/e0ff5a15/mollifier/gate/recording"
 	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/ring"
 	"github.com/e0ff5a15/mollifier/run"
@@ -121,6 +122,10 @@ func (e *Engine) make() (err error) {
 	}
 	if e.cfg.Gate.RateOnly {
 		c.Pressure.Least = math.MaxInt
+	}
+	if e.cfg.Gate.RecordBytes > 0 {
+		e.recorded = recording.NewRecorder(e.cfg.Node, c.Algorithm, e.cfg.Gate.RecordBytes)
+		c.Record = e.recorded.Record
 	}
 	if e.gate, err = gate.New(c, e.redis); err != nil {
 		return fmt.Errorf("mollifier: Config.Gate: %w", err)

@@ -8,7 +8,11 @@ import (
 	"github.com/e0ff5a15/mollifier/drain"
 	"github.com/e0ff5a15/mollifier/fleet"
 	"github.com/e0ff5a15/mollifier/gate"
+	"github.com/e0ff5a15/mollifier/gate/recording"
+	"github.com/e0ff5a15/mollifier/override"
 	"github.com/e0ff5a15/mollifier/ring"
+	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/runstore"
 	"github.com/e0ff5a15/mollifier/telemetry"
 )
 
@@ -18,8 +22,22 @@ type Stats = actors.Stats
 // Stats returns the engine's counters.
 func (e *Engine) Stats() Stats { return e.shards.Stats() }
 
+// Refusals counts the triggers that were answered with an error, items of batches
+// too, for each reason that there is.
+func (e *Engine) Refusals() []telemetry.Refused { return e.refusals.All() }
+
 // GateStats counts what the gate of this node has decided, and why.
 func (e *Engine) GateStats() gate.Stats { return e.gate.Stats() }
+
+// GateRecord returns what the gate of this node has counted and decided of late, from a
+// number on (0: all that is kept), and the number to ask with next. Written to a file,
+// of one node or of all, [recording.Replay] says what other limits would have done.
+func (e *Engine) GateRecord(from uint64) (lines []recording.Line, next uint64) {
+	if e.recorded == nil {
+		return nil, 0
+	}
+	return e.recorded.Lines(from)
+}
 
 // Levels is what the deployment's buffer holds, as this node saw it last; see
 // [drain.Levels]. A node that does not drain does not look.
@@ -77,7 +95,9 @@ type readings struct{ engine *Engine }
 
 var _ telemetry.Source = readings{}
 
-func (r readings) Shards() actors.Stats { return r.engine.Stats() }
+func (r readings) Shards() actors.Stats          { return r.engine.Stats() }
+func (r readings) Refusals() *telemetry.Refusals { return &r.engine.refusals }
+
 func (r readings) Gate() gate.Stats     { return r.engine.GateStats() }
 func (r readings) Pressure() string     { return r.engine.Pressure() }
 func (r readings) Levels() drain.Levels { return r.engine.Levels() }
@@ -89,6 +109,21 @@ func (r readings) Drain() (s drain.Stats, perSecond float64, paused bool) {
 
 func (r readings) Breakers() (redis, postgres string) {
 	return string(r.engine.redis.Breaker()), string(r.engine.runs.Breaker())
+}
+
+func (r readings) Ring() ring.Stats           { return r.engine.RingStats() }
+func (r readings) Pools() [2]runstore.Pool    { return r.engine.runs.Pools() }
+func (r readings) Overrides() *override.State { return r.engine.Overrides() }
+
+func (r readings) Durability() (run.Durability, uint64) {
+	return r.engine.durability(), r.engine.redis.Undurable()
+}
+
+func (r readings) Unrecorded() uint64 {
+	if r.engine.recorded == nil {
+		return 0
+	}
+	return r.engine.recorded.Left()
 }
 
 func (r readings) Enrolled(organisation string) bool { return r.engine.cfg.Enrolled(organisation) }

@@ -69,6 +69,10 @@ type Config struct {
 	Environments int
 	// Pressure of Postgres.
 	Pressure PressureConfig
+	// Record, if it is not nil, is told of each trigger that was counted and decided
+	// on. It is called on the hot path, by many goroutines, with no lock held: it
+	// returns at once. See package gate/recording.
+	Record func(Counted)
 	// Logger is told of trips by [Gate.Log]. Nil discards.
 	Logger *slog.Logger
 	// Now is the clock. Required; [Defaults] has time.Now.

@@ -28,6 +28,10 @@ type limits struct {
 	window, threshold, hold int64
 }
 
+func (l limits) exported() Limits {
+	return Limits{Window: span(l.window), Threshold: int(l.threshold), Hold: span(l.hold)}
+}
+
 // each is what one trigger takes of a GCRA bucket, in nanoseconds of draining.
 func (l limits) each() int64 { return l.window * 1000 / l.threshold }
 

@@ -71,28 +71,39 @@ func New(cfg Config, redis Redis) (*Gate, error) {
 // Route says what the gate would do with the trigger now. It counts nothing
 // and allocates nothing.
 func (g *Gate) Route(s *run.Snapshot, now time.Time) Decision {
-	d, _ := g.route(s, g.at(now), 0)
-	return d
+	return g.route(s, g.at(now), 0).Decision
 }
 
 // Decide counts the trigger, if it is one that counts, and then decides: the
 // one that passes the threshold is the first that is mollified. It allocates
 // only for an environment that it has not met before.
 func (g *Gate) Decide(s *run.Snapshot, now time.Time) Decision {
-	d, enrolled := g.route(s, g.at(now), 1)
-	g.decided.record(d, enrolled)
-	return d
+	r := g.route(s, g.at(now), 1)
+	g.note(s, now, r)
+	return r.Decision
 }
 
 // Mollified counts a trigger that went into the buffer because [Gate.Route]
 // said so, whatever the gate would say by now. It returns what was counted.
 func (g *Gate) Mollified(s *run.Snapshot, now time.Time) Decision {
-	d, enrolled := g.route(s, g.at(now), 1)
-	if d.Outcome != Mollify {
-		d = Decision{Outcome: Mollify, Reason: ReasonRate}
+	r := g.route(s, g.at(now), 1)
+	if r.Outcome != Mollify {
+		r.Outcome, r.Reason = Mollify, ReasonRate
 	}
-	g.decided.record(d, enrolled)
-	return d
+	g.note(s, now, r)
+	return r.Decision
+}
+
+// note takes down a decision.
+func (g *Gate) note(s *run.Snapshot, now time.Time, r routed) {
+	g.decided.record(r.Decision, r.enrolled)
+	if g.cfg.Record == nil || !r.Counts {
+		return
+	}
+	g.cfg.Record(Counted{
+		Organisation: s.Trigger.Organisation, Environment: s.Trigger.Environment, At: now,
+		Decision: r.Decision, Enrolled: r.enrolled, ByRate: r.byRate, Limits: r.limits.exported(),
+	})
 }
 
 // Count counts n triggers of an environment without deciding anything. Not for
@@ -105,8 +116,15 @@ func (g *Gate) Count(environment string, n int, now time.Time) {
 	g.advance(environment, g.at(now), int64(n), limits)
 }
 
+// routed is a decision, and what it was taken under.
+type routed struct {
+	Decision
+	enrolled, byRate bool
+	limits           limits
+}
+
 // route decides, having counted n of the trigger if it counts.
-func (g *Gate) route(s *run.Snapshot, now, n int64) (d Decision, enrolled bool) {
+func (g *Gate) route(s *run.Snapshot, now, n int64) (r routed) {
 	t := &s.Trigger
 	in := Input{
 		Debounce:       t.Debounce != nil,
@@ -116,14 +134,14 @@ func (g *Gate) route(s *run.Snapshot, now, n int64) (d Decision, enrolled bool) 
 		Enrolled:       g.cfg.Enrolled(t.Organisation),
 		Shadow:         g.shadow.Load(),
 	}
-	var l limits
-	l, in.Force = g.overrides.of(t.Environment)
-	if d = Decide(in); !d.Counts {
-		return d, in.Enrolled
+	r.enrolled = in.Enrolled
+	r.limits, in.Force = g.overrides.of(t.Environment)
+	if r.Decision = Decide(in); !r.Counts {
+		return r
 	}
 	switch {
 	case n > 0:
-		in.Tripped = g.advance(t.Environment, now, n, l)
+		in.Tripped = g.advance(t.Environment, now, n, r.limits)
 	default:
 		in.Tripped = g.tripped(t.Environment, now)
 	}
@@ -131,11 +149,13 @@ func (g *Gate) route(s *run.Snapshot, now, n int64) (d Decision, enrolled bool) 
 		in.Tripped = false
 	}
 	in.Why = ReasonRate
+	pressed := g.pressure.reason(now)
 	if !in.Tripped {
-		in.Why = g.pressure.reason(now)
-		in.Tripped = in.Why != noReason
+		in.Why, in.Tripped = pressed, pressed != noReason
 	}
-	return Decide(in), in.Enrolled
+	r.byRate = in.Force == ForceNone && pressed == noReason
+	r.Decision = Decide(in)
+	return r
 }
 
 // Observe tells the gate what one call to Postgres was like: how long it took
@@ -161,7 +181,7 @@ func (g *Gate) SetShadow(on bool) { g.shadow.Store(on) }
 // Limits returns the limits that hold for an environment.
 func (g *Gate) Limits(environment string) Limits {
 	l, _ := g.overrides.of(environment)
-	return Limits{Window: span(l.window), Threshold: int(l.threshold), Hold: span(l.hold)}
+	return l.exported()
 }
 
 // Check says what is wrong with an override, by the name of the field: it is judged

@@ -35,7 +35,7 @@ func (g *Gate) noteTrip(e *environment, counted, now int64, l limits) {
 	g.counts.trips.Add(1)
 	number := g.history.begin(Trip{
 		Environment: e.id, Reason: ReasonRate, Began: g.moment(now), Counted: counted,
-		Limits: Limits{Window: span(l.window), Threshold: int(l.threshold), Hold: span(l.hold)},
+		Limits: l.exported(),
 	})
 	g.trips.mu.Lock()
 	defer g.trips.mu.Unlock()

@@ -110,6 +110,8 @@ type DB struct {
 	clock    clock
 	unbroken unbroken
 
+	undurable atomic.Uint64
+
 	// link is nil until Open has succeeded once.
 	link atomic.Pointer[link]
 
@@ -164,6 +166,11 @@ func (d *DB) Available() bool {
 
 // Breaker returns the state of the breaker.
 func (d *DB) Breaker() BreakerState { return d.breaker.state() }
+
+// Undurable is how many calls have been executed but did not become as durable as
+// [Config].Durability asks for in time: whoever made them was told that their outcome
+// is unknown.
+func (d *DB) Undurable() uint64 { return d.undurable.Load() }
 
 // Cluster reports whether this is a Redis Cluster, where the keys of one call
 // must be of one slot. It is false until [DB.Open] has succeeded; calls fail

@@ -173,6 +173,7 @@ func (d *DB) send(ctx context.Context, l *link, calls []Call, outcomes []outcome
 		}
 		outcomes[i] = d.read(calls[i].Script, values, now)
 		if calls[i].Durable && wait != nil && !met(wait) {
+			d.undurable.Add(1)
 			outcomes[i] = outcome{err: &callError{text: "it is not as durable as it must be", unknown: true}}
 		}
 	}

@@ -204,6 +204,27 @@ func (s *Store) Close() {
 	s.cold.Close()
 }
 
+// Pool is what one of the two pools of connections is like, since the store was opened.
+type Pool struct {
+	Name       string // "hot": for settling, drains and checks; "cold": for everything else
+	Busy, Idle int    // connections now
+	Most       int
+	Waits      int64         // times that somebody waited for a connection
+	Waited     time.Duration // for how long together
+}
+
+// Pools are both pools.
+func (s *Store) Pools() [2]Pool {
+	of := func(name string, p *pgxpool.Pool) Pool {
+		st := p.Stat()
+		return Pool{
+			Name: name, Busy: int(st.AcquiredConns()), Idle: int(st.IdleConns()), Most: int(st.MaxConns()),
+			Waits: st.EmptyAcquireCount(), Waited: st.EmptyAcquireWaitTime(),
+		}
+	}
+	return [2]Pool{of("hot", s.hot), of("cold", s.cold)}
+}
+
 // Ready reports whether Postgres answers now; nil means it does. It tries once.
 func (s *Store) Ready(ctx context.Context) error {
 	if c := s.try(ctx, s.hot, func(ctx context.Context, conn *pgxpool.Conn) error { return conn.Ping(ctx) }); c != nil {

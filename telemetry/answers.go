@@ -55,10 +55,37 @@ type counter struct {
 	_ [56]byte
 }
 
-// answers counts what triggers were answered.
+// Refusals counts the triggers that were answered with an error, by the reason. Its
+// zero value is ready, and safe for concurrent use.
+type Refusals struct {
+	of [len(reasons)]counter
+}
+
+// Refused is how many triggers were refused for a reason.
+type Refused struct {
+	Reason string
+	Count  uint64
+}
+
+// Count counts what a trigger was answered; nil is no refusal.
+func (r *Refusals) Count(err error) {
+	if err != nil {
+		r.of[reasonOf(err)].Add(1)
+	}
+}
+
+// All is every reason, in a fixed order.
+func (r *Refusals) All() []Refused {
+	all := make([]Refused, len(reasons))
+	for i := range all {
+		all[i] = Refused{reasons[i], r.of[i].Load()}
+	}
+	return all
+}
+
+// answers counts the triggers that were answered with a run.
 type answers struct {
 	answered   [8]counter // by kindOf
-	refused    [len(reasons)]counter
 	mismatches counter
 }
 
@@ -82,11 +109,7 @@ func kindOf(r run.Result) (kind int) {
 	return kind
 }
 
-func (a *answers) count(r run.Result, err error) {
-	if err != nil {
-		a.refused[reasonOf(err)].Add(1)
-		return
-	}
+func (a *answers) count(r run.Result) {
 	a.answered[kindOf(r)].Add(1)
 	if !r.PayloadMatch() {
 		a.mismatches.Add(1)

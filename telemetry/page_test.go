@@ -21,7 +21,7 @@ var rewrite = flag.Bool("rewrite", false, "write docs/metrics.md anew")
 // parts are the headings of the page: a metric stands under the longest that its
 // name begins with.
 var parts = []struct{ prefix, title string }{
-	{"mollifier.triggers", "Triggers"},
+	{"mollifier.trigger", "Triggers"},
 	{"mollifier.flights", "Flights and claims"},
 	{"mollifier.claim", "Flights and claims"},
 	{"mollifier.batch", "Flights and claims"},
@@ -31,6 +31,9 @@ var parts = []struct{ prefix, title string }{
 	{"mollifier.materialise", "Drain"},
 	{"mollifier.leases", "Drain"},
 	{"mollifier.aliases", "Drain"},
+	{"mollifier.ring", "Ring"},
+	{"mollifier.overrides", "Overrides"},
+	{"mollifier.postgres", "Stores and process"},
 	{"mollifier.store", "Stores and process"},
 	{"mollifier.panics", "Stores and process"},
 	{"http.", "HTTP"},

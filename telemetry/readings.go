@@ -13,11 +13,16 @@ import (
 	"github.com/e0ff5a15/mollifier/actors"
 	"github.com/e0ff5a15/mollifier/drain"
 	"github.com/e0ff5a15/mollifier/gate"
+	"github.com/e0ff5a15/mollifier/override"
+	"github.com/e0ff5a15/mollifier/ring"
+	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/runstore"
 )
 
 // Source is where callbacks read what others have counted. It answers from memory.
 type Source interface {
 	Shards() actors.Stats
+	Refusals() *Refusals
 	Gate() gate.Stats
 	// Pressure is the signal of Postgres that mollifies all environments, or "".
 	Pressure() string
@@ -26,6 +31,14 @@ type Source interface {
 	Drain() (s drain.Stats, perSecond float64, paused bool)
 	// Breakers are the states of both stores' breakers.
 	Breakers() (redis, postgres string)
+	Ring() ring.Stats
+	// Durability is what a run in the buffer has survived; undurable, how many calls to
+	// Redis have not become so in time.
+	Durability() (of run.Durability, undurable uint64)
+	Pools() [2]runstore.Pool
+	Overrides() *override.State
+	// Unrecorded is how many decisions of the gate were not recorded for want of room.
+	Unrecorded() uint64
 	// Enrolled reports whether an organisation may be a label.
 	Enrolled(organisation string) bool
 }
@@ -59,11 +72,16 @@ func (t *Telemetry) Read(from Source) error {
 	}
 	t.readings, err = t.meter.RegisterCallback(func(_ context.Context, to metric.Observer) error {
 		r := reading{to: to, made: made}
-		r.triggers(&t.answers, from.Shards())
+		r.triggers(&t.answers, from.Refusals(), from.Shards())
 		r.gate(from.Gate(), from.Pressure())
 		r.levels(from.Levels(), from.Enrolled)
 		r.drain(from.Drain())
 		r.stores(from.Breakers())
+		r.pools(from.Pools())
+		r.ring(from.Ring())
+		r.durability(from.Durability())
+		r.overrides(from.Overrides())
+		tell(&r, "mollifier.gate.unrecorded", from.Unrecorded())
 		return nil
 	}, all...)
 	return err
@@ -114,7 +132,7 @@ func tell[N number](r *reading, name string, v N, labels ...string) {
 	r.to.ObserveFloat64(r.made[name], float64(v), metric.WithAttributes(attributes...))
 }
 
-func (r *reading) triggers(a *answers, s actors.Stats) {
+func (r *reading) triggers(a *answers, refusals *Refusals, s actors.Stats) {
 	tell(r, "mollifier.triggers", s.Triggers)
 	tell(r, "mollifier.triggers.waiting", s.Waiting)
 	for kind := range a.answered {
@@ -130,8 +148,8 @@ func (r *reading) triggers(a *answers, s actors.Stats) {
 		}
 		tell(r, TriggersAnswered, a.answered[kind].Load(), "outcome", outcome, "state", state, "identity", identity)
 	}
-	for i := range a.refused {
-		tell(r, TriggersRefused, a.refused[i].Load(), "reason", reasons[i])
+	for _, refused := range refusals.All() {
+		tell(r, TriggersRefused, refused.Count, "reason", refused.Reason)
 	}
 	tell(r, "mollifier.triggers.payload_mismatches", a.mismatches.Load())
 	tell(r, "mollifier.flights", s.Flights)
@@ -231,4 +249,48 @@ func (r *reading) stores(redis, postgres string) {
 		tell(r, "mollifier.store.breaker", one(redis == state), "store", "redis", "state", state)
 		tell(r, "mollifier.store.breaker", one(postgres == state), "store", "postgres", "state", state)
 	}
+}
+
+func (r *reading) pools(pools [2]runstore.Pool) {
+	for _, p := range pools {
+		tell(r, "mollifier.postgres.connections", p.Busy, "pool", p.Name, "state", "busy")
+		tell(r, "mollifier.postgres.connections", p.Idle, "pool", p.Name, "state", "idle")
+		tell(r, "mollifier.postgres.connections.limit", p.Most, "pool", p.Name)
+		tell(r, "mollifier.postgres.connections.waits", p.Waits, "pool", p.Name)
+		tell(r, "mollifier.postgres.connections.waited", p.Waited.Seconds(), "pool", p.Name)
+	}
+}
+
+func (r *reading) ring(s ring.Stats) {
+	tell(r, "mollifier.ring.entries", s.Entries)
+	tell(r, "mollifier.ring.size", s.Bytes)
+	tell(r, "mollifier.ring.evicted", s.Evicted)
+	tell(r, "mollifier.ring.signals", s.Signals)
+	tell(r, "mollifier.ring.restored", s.Runs, "what", "run")
+	tell(r, "mollifier.ring.restored", s.Patches, "what", "change")
+	tell(r, "mollifier.ring.refused", s.Refused)
+}
+
+// durabilities are what a run in the buffer may have survived.
+var durabilities = [...]string{string(run.DurableRedis), string(run.DurableRedisFsync), string(run.DurableRedisReplica)}
+
+func (r *reading) durability(of run.Durability, undurable uint64) {
+	for _, d := range durabilities {
+		tell(r, "mollifier.buffer.durability", one(string(of) == d), "durability", d)
+	}
+	tell(r, "mollifier.buffer.undurable", undurable)
+}
+
+// overrideKinds are what can be overridden.
+var overrideKinds = [...]string{string(override.KindGate), string(override.KindDrain)}
+
+func (r *reading) overrides(s *override.State) {
+	n := map[override.Kind]int{}
+	for i := range s.Overrides {
+		n[s.Overrides[i].Kind]++
+	}
+	for _, kind := range overrideKinds {
+		tell(r, "mollifier.overrides", n[override.Kind(kind)], "kind", kind)
+	}
+	tell(r, "mollifier.overrides.version", s.Version)
 }

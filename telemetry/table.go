@@ -7,6 +7,7 @@ const (
 	BufferOrganisation = "mollifier.buffer.organisation.entries"
 	Requests           = "http.server.request.duration"
 
+	triggerDuration   = "mollifier.trigger.duration"
 	batchItems        = "mollifier.batch.items"
 	batchDuration     = "mollifier.batch.duration"
 	claimWait         = "mollifier.claim.wait.duration"
@@ -31,10 +32,21 @@ var (
 	members = []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000}
 )
 
+// outcomes are what becomes of a trigger.
+var outcomes = [...]string{"passed", "mollified", "cached", "refused"}
+
+const (
+	_ = iota // passed
+	outcomeMollified
+	outcomeCached
+	outcomeRefused
+)
+
 func closed(name string, values ...string) Label { return Label{Name: name, Values: values} }
 
 var (
 	byWriter       = closed("writer", "claims", "settles", "debounces", "checks", "looks", "accepts")
+	byPool         = closed("pool", "hot", "cold")
 	byOrganisation = Label{Name: "organisation", Most: organisationsMost + 1}
 )
 
@@ -49,6 +61,10 @@ var table = []Metric{
 		Labels: []Label{closed("reason", reasons[:]...)},
 	},
 	{Name: "mollifier.triggers.payload_mismatches", Kind: Counter, Unit: "{trigger}", Scope: Node, Text: "Triggers answered with a run of another payload."},
+	{
+		Name: triggerDuration, Kind: Histogram, Unit: "s", Scope: Node, Text: "From a trigger's call to its answer: with a new run in Postgres (passed) or in the buffer (mollified), with a run that was there (cached), or with an error. Items of batches are not in it.",
+		Labels: []Label{closed("outcome", outcomes[:]...)}, buckets: calls,
+	},
 	{Name: "mollifier.triggers.waiting", Kind: Gauge, Unit: "{trigger}", Scope: Node, Text: "Triggers that wait for their answer."},
 
 	{Name: "mollifier.flights", Kind: Counter, Unit: "{flight}", Scope: Node, Text: "Flights. Triggers for each flight are the coalescing ratio."},
@@ -77,6 +93,7 @@ var table = []Metric{
 		Labels: []Label{closed("where", "redis", "node", "nowhere")},
 	},
 	{Name: "mollifier.gate.calls", Kind: Counter, Unit: "{call}", Scope: Node, Text: "Reports of the gate to Redis.", Labels: []Label{closed("result", "answered", "failed")}},
+	{Name: "mollifier.gate.unrecorded", Kind: Counter, Unit: "{decision}", Scope: Node, Text: "Decisions that are in no recording, because more environments triggered in one second than there is room for."},
 	{
 		Name: "mollifier.gate.pressure", Kind: Gauge, Unit: "{signal}", Scope: Node, Text: "1 while this signal of Postgres mollifies all environments.",
 		Labels: []Label{closed("signal", pressures[:]...)},
@@ -94,6 +111,11 @@ var table = []Metric{
 	{Name: "mollifier.buffer.stale", Kind: Gauge, Unit: "{run}", Scope: Deployment, Text: "Runs that have been in the buffer for more than 5 minutes; of one environment in one partition at most 100 are counted."},
 	{Name: "mollifier.buffer.unreadable", Kind: Gauge, Unit: "{run}", Scope: Deployment, Text: "Runs put aside in the buffer because no node here can read them."},
 	{Name: "mollifier.buffer.reading.age", Kind: Gauge, Unit: "s", Scope: Node, Text: "How old this node's knowledge of the buffer is. Without a value on a node that has not seen all of it, or does not drain."},
+	{
+		Name: "mollifier.buffer.durability", Kind: Gauge, Unit: "{level}", Scope: Node, Text: "1 for what a run in the buffer has survived before this node answers it.",
+		Labels: []Label{closed("durability", durabilities[:]...)},
+	},
+	{Name: "mollifier.buffer.undurable", Kind: Counter, Unit: "{call}", Scope: Node, Text: "Acceptances and changes that Redis executed but that did not become as durable as -durability asks for in time: a replica or the disk is behind, and the runs were settled in Postgres."},
 	{Name: bufferDwell, Kind: Histogram, Unit: "s", Scope: Node, Text: "Dwell of the runs that this node took out of the buffer: from their acceptance to their lease, by Redis's clock.", buckets: waiting},
 
 	{Name: "mollifier.drain.leased", Kind: Counter, Unit: "{run}", Scope: Node, Text: "Runs leased from the buffer."},
@@ -119,6 +141,29 @@ var table = []Metric{
 		Labels: []Label{closed("cause", "unseen", "overtaken")},
 	},
 
+	{Name: "mollifier.ring.entries", Kind: Gauge, Unit: "{run}", Scope: Node, Text: "Runs that this node keeps a copy of because only Redis has them, as of its last look."},
+	{Name: "mollifier.ring.size", Kind: Gauge, Unit: "By", Scope: Node, Text: "Bytes of these copies."},
+	{Name: "mollifier.ring.evicted", Kind: Counter, Unit: "{run}", Scope: Node, Text: "Copies dropped for room while only Redis had the run."},
+	{Name: "mollifier.ring.signals", Kind: Counter, Unit: "{signal}", Scope: Node, Text: "Signs, by partition, that Redis may have gone back."},
+	{
+		Name: "mollifier.ring.restored", Kind: Counter, Unit: "{copy}", Scope: Node, Text: "What was put back into Redis: whole runs, or changes of runs that were there.",
+		Labels: []Label{closed("what", "run", "change")},
+	},
+	{Name: "mollifier.ring.refused", Kind: Counter, Unit: "{copy}", Scope: Node, Text: "Copies that could not be put back, and are dropped."},
+
+	{
+		Name: "mollifier.overrides", Kind: Gauge, Unit: "{override}", Scope: Deployment, Text: "Overrides in force: of the gate, and pauses of the drain.",
+		Labels: []Label{closed("kind", overrideKinds[:]...)},
+	},
+	{Name: "mollifier.overrides.version", Kind: Gauge, Unit: "{version}", Scope: Node, Text: "Version of the overrides that this node goes by; one that stays behind the others' has not heard of a change."},
+
+	{
+		Name: "mollifier.postgres.connections", Kind: Gauge, Unit: "{connection}", Scope: Node, Text: "Connections to Postgres: hot ones settle, drain and check, cold ones do everything else.",
+		Labels: []Label{byPool, closed("state", "busy", "idle")},
+	},
+	{Name: "mollifier.postgres.connections.limit", Kind: Gauge, Unit: "{connection}", Scope: Node, Text: "The most that may be open.", Labels: []Label{byPool}},
+	{Name: "mollifier.postgres.connections.waits", Kind: Counter, Unit: "{wait}", Scope: Node, Text: "Times that somebody waited for a connection.", Labels: []Label{byPool}},
+	{Name: "mollifier.postgres.connections.waited", Kind: Counter, Unit: "s", Scope: Node, Text: "How long they waited together.", Labels: []Label{byPool}},
 	{
 		Name: "mollifier.store.breaker", Kind: Gauge, Unit: "{breaker}", Scope: Node, Text: "1 for the state in which the breaker of a store is.",
 		Labels: []Label{closed("store", "redis", "postgres"), closed("state", "closed", "half-open", "open")},

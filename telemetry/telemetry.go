@@ -26,6 +26,7 @@ type Telemetry struct {
 	meter      metric.Meter // nil for none
 	histograms map[string]metric.Float64Histogram
 	writers    map[string]metric.MeasurementOption // label sets, made once
+	outcomes   [len(outcomes)][]metric.RecordOption
 	readings   metric.Registration
 }
 
@@ -51,8 +52,11 @@ func New(meters metric.MeterProvider, tracers trace.TracerProvider) (*Telemetry,
 	for _, w := range byWriter.Values {
 		t.writers[w] = metric.WithAttributeSet(attribute.NewSet(attribute.String(byWriter.Name, w)))
 	}
+	for i, o := range outcomes {
+		t.outcomes[i] = []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attribute.String("outcome", o)))}
+	}
 	var err error
-	t.histograms, err = histograms(t.meter, batchItems, batchDuration, claimWait, bufferDwell, drainItems, drainDuration, timeToMaterialise)
+	t.histograms, err = histograms(t.meter, triggerDuration, batchItems, batchDuration, claimWait, bufferDwell, drainItems, drainDuration, timeToMaterialise)
 	return t, err
 }
 
@@ -79,9 +83,26 @@ func (t *Telemetry) Close() error {
 
 // Answered counts what a trigger was answered.
 func (t *Telemetry) Answered(r run.Result, err error) {
-	if t != nil {
-		t.answers.count(r, err)
+	if t != nil && err == nil {
+		t.answers.count(r)
 	}
+}
+
+// Took tells how long a trigger that came alone waited for what it was answered.
+func (t *Telemetry) Took(r run.Result, err error, d time.Duration) {
+	if t == nil || t.meter == nil {
+		return
+	}
+	outcome := 0
+	switch {
+	case err != nil:
+		outcome = outcomeRefused
+	case r.Cached():
+		outcome = outcomeCached
+	case r.State() == run.Buffered:
+		outcome = outcomeMollified
+	}
+	t.record(triggerDuration, d.Seconds(), t.outcomes[outcome]...)
 }
 
 func (t *Telemetry) record(name string, v float64, o ...metric.RecordOption) {

@@ -13,13 +13,21 @@ import (
 	"github.com/e0ff5a15/mollifier/actors"
 	"github.com/e0ff5a15/mollifier/drain"
 	"github.com/e0ff5a15/mollifier/gate"
+	"github.com/e0ff5a15/mollifier/override"
+	"github.com/e0ff5a15/mollifier/ring"
 	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/runstore"
 	"github.com/e0ff5a15/mollifier/telemetry"
 	"github.com/e0ff5a15/mollifier/telemetry/telemetrytest"
 )
 
 // everything is a source in which everything has happened.
-type everything struct{ organisations int }
+type everything struct {
+	organisations int
+	refusals      *telemetry.Refusals
+}
+
+func (e everything) Refusals() *telemetry.Refusals { return e.refusals }
 
 func (everything) Shards() actors.Stats { return actors.Stats{Triggers: 100, Flights: 10, Panics: 1} }
 func (everything) Pressure() string     { return gate.ReasonPressurePool.String() }
@@ -47,10 +55,29 @@ func (e everything) Levels() drain.Levels {
 func (everything) Drain() (drain.Stats, float64, bool) {
 	return drain.Stats{Materialised: 50, Aliased: 3, Overtaken: 1, Reaped: 2}, 1000, true
 }
+func (everything) Ring() ring.Stats { return ring.Stats{Entries: 1, Evicted: 2} }
+func (everything) Durability() (run.Durability, uint64) {
+	return run.DurableRedisFsync, 3
+}
+
+func (everything) Pools() [2]runstore.Pool {
+	return [2]runstore.Pool{{Name: "hot", Busy: 2, Most: 5, Waits: 7, Waited: time.Second}, {Name: "cold", Idle: 1, Most: 3}}
+}
+
+func (everything) Overrides() *override.State {
+	return &override.State{Version: 9, Overrides: []override.Override{{Kind: override.KindDrain}, {Kind: override.KindGate}, {Kind: override.KindGate}}}
+}
+func (everything) Unrecorded() uint64 { return 1 }
+
 func (everything) Breakers() (redis, postgres string) { return "open", "closed" }
 func (everything) Enrolled(organisation string) bool  { return organisation != "org-099" }
 
 func told(t testing.TB, organisations int, reader metric.Reader) *telemetry.Telemetry {
+	t.Helper()
+	return toldWith(t, everything{organisations, &telemetry.Refusals{}}, reader)
+}
+
+func toldWith(t testing.TB, source everything, reader metric.Reader) *telemetry.Telemetry {
 	t.Helper()
 	meters := metric.NewMeterProvider(metric.WithReader(reader))
 	t.Cleanup(func() { _ = meters.Shutdown(context.Background()) })
@@ -58,7 +85,7 @@ func told(t testing.TB, organisations int, reader metric.Reader) *telemetry.Tele
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := all.Read(everything{organisations}); err != nil {
+	if err := all.Read(source); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -69,6 +96,7 @@ func told(t testing.TB, organisations int, reader metric.Reader) *telemetry.Tele
 	for _, w := range []string{"claims", "settles", "debounces", "checks", "looks", "accepts"} {
 		all.Batch(w, 7, time.Millisecond)
 	}
+	all.Took(run.NewResult(run.Answer{ID: run.MintID(time.Now(), 1)}), nil, time.Millisecond)
 	all.Waited(time.Millisecond)
 	all.Transaction(time.Now(), time.Now(), 3, []drain.Landed{{Snapshot: &run.Snapshot{}, Dwell: time.Second}})
 	http, err := telemetry.NewHTTP(meters, nil)
@@ -124,7 +152,8 @@ func TestOrganisationsAreBounded(t *testing.T) {
 func TestAnswersAreCounted(t *testing.T) {
 	t.Parallel()
 	reader := metric.NewManualReader()
-	all := told(t, 0, reader)
+	source := everything{refusals: &telemetry.Refusals{}}
+	all := toldWith(t, source, reader)
 	id := run.MintID(time.Now(), 1)
 	all.Answered(run.NewResult(run.Answer{ID: id}), nil)
 	all.Answered(run.NewResult(run.Answer{ID: id, Cached: true, State: run.Buffered, Identity: run.Provisional}), nil)
@@ -143,7 +172,7 @@ func TestAnswersAreCounted(t *testing.T) {
 		{"abandoned", context.DeadlineExceeded},
 		{"other", errors.New("something else")},
 	} {
-		all.Answered(run.Result{}, c.err)
+		source.refusals.Count(c.err)
 		if n := telemetrytest.Collect(t, reader).Sum(telemetry.TriggersRefused, "reason", c.reason); n != 1 {
 			t.Errorf("%s: %v", c.reason, n)
 		}
@@ -161,8 +190,44 @@ func TestAnswersAreCounted(t *testing.T) {
 	if n := got.Sum("mollifier.aliases", "cause", "unseen"); n != 2 {
 		t.Errorf("aliases of what was not seen: %v", n)
 	}
+	for _, c := range []struct {
+		want   float64
+		name   string
+		labels []string
+	}{
+		{2, "mollifier.overrides", []string{"kind", "gate"}},
+		{1, "mollifier.overrides", []string{"kind", "drain"}},
+		{1, "mollifier.buffer.durability", nil},
+		{1, "mollifier.buffer.durability", []string{"durability", "redis-fsync"}},
+		{2, "mollifier.postgres.connections", []string{"pool", "hot", "state", "busy"}},
+		{2, "mollifier.ring.evicted", nil},
+	} {
+		if n := got.Sum(c.name, c.labels...); n != c.want {
+			t.Errorf("%s %v: %v, want %v", c.name, c.labels, n, c.want)
+		}
+	}
 	if n := got.Sum("mollifier.store.breaker", "store", "redis", "state", "open"); n != 1 {
 		t.Errorf("the open breaker: %v", n)
+	}
+}
+
+// How long triggers waited is told by what became of them.
+func TestTriggersAreTimed(t *testing.T) {
+	t.Parallel()
+	reader := metric.NewManualReader()
+	all := told(t, 0, reader)
+	answer := func(a run.Answer) run.Result {
+		a.ID = run.MintID(time.Now(), 1)
+		return run.NewResult(a)
+	}
+	all.Took(answer(run.Answer{State: run.Buffered}), nil, time.Second)
+	all.Took(answer(run.Answer{State: run.Buffered, Cached: true}), nil, time.Second)
+	all.Took(run.Result{}, run.ErrQuota, time.Second)
+	got := telemetrytest.Collect(t, reader)
+	for _, outcome := range []string{"passed", "mollified", "cached", "refused"} {
+		if n := got.Sum("mollifier.trigger.duration", "outcome", outcome); n != 1 {
+			t.Errorf("%s: %v", outcome, n)
+		}
 	}
 }
 
@@ -180,6 +245,7 @@ func TestCountingAllocatesNothing(t *testing.T) {
 			_ = ctx
 			span.Carry("", "")
 			which.Answered(r, nil)
+			which.Took(r, nil, time.Millisecond)
 			span.End(r, nil)
 		}); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)

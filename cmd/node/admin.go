@@ -28,6 +28,7 @@ func (n *node) adminHandler() http.Handler {
 			n.log.Debug("counters were not delivered", slog.Any("error", err))
 		}
 	})
+	mux.HandleFunc("GET "+gateRecordPath, n.serveGateRecord)
 	page := n.live.Handler()
 	for _, path := range []string{"GET /{$}", "GET /live/", "GET " + live.DataPath} {
 		mux.Handle(path, page)

@@ -47,6 +47,10 @@ func (a *app) operatorCommand(set *settings, name, usage, help string, changes b
 		Name: last, ShortUsage: "node " + name + " " + usage, ShortHelp: help, LongHelp: operatorHelp,
 		FlagSet: fs, Options: set.subsetOptions(fs),
 		Exec: func(ctx context.Context, rest []string) error {
+			rest, err := anywhere(fs, rest)
+			if err != nil {
+				return err
+			}
 			r, err := set.remote(*at)
 			if err != nil {
 				return err
@@ -106,6 +110,20 @@ func (s *settings) remote(at string) (*remote, error) {
 
 // ask sends a request and reads the answer into a document.
 func (r *remote) ask(ctx context.Context, method, path string, query url.Values, body, answer any) error {
+	from, err := r.open(ctx, method, path, query, body)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	got, err := io.ReadAll(from)
+	if err != nil {
+		return fmt.Errorf("the answer was cut off: %w", err)
+	}
+	return json.Unmarshal(got, answer)
+}
+
+// open sends a request and returns the body of an answer that is no problem.
+func (r *remote) open(ctx context.Context, method, path string, query url.Values, body any) (io.ReadCloser, error) {
 	if query == nil {
 		query = url.Values{}
 	}
@@ -116,7 +134,7 @@ func (r *remote) ask(ctx context.Context, method, path string, query url.Values,
 	if body != nil {
 		b, err := json.Marshal(body)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		text = string(b)
 	}
@@ -126,7 +144,7 @@ func (r *remote) ask(ctx context.Context, method, path string, query url.Values,
 	}
 	req, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(text))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	if r.token != "" {
@@ -138,15 +156,15 @@ func (r *remote) ask(ctx context.Context, method, path string, query url.Values,
 		if errors.As(err, &failed) {
 			err = failed.Err
 		}
-		return fmt.Errorf("the admin listener does not answer: %w", err)
+		return nil, fmt.Errorf("the admin listener does not answer: %w", err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp.Body, nil
 	}
 	defer resp.Body.Close()
 	got, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return fmt.Errorf("the answer was cut off: %w", err)
-	}
-	if resp.StatusCode == http.StatusOK {
-		return json.Unmarshal(got, answer)
+		return nil, fmt.Errorf("the answer was cut off: %w", err)
 	}
 	var problem struct{ Error string }
 	if json.Unmarshal(got, &problem) != nil || problem.Error == "" {
@@ -155,7 +173,7 @@ func (r *remote) ask(ctx context.Context, method, path string, query url.Values,
 	if resp.StatusCode == http.StatusUnauthorized {
 		problem.Error += "; give the -admin-tokens of the node"
 	}
-	return errors.New(problem.Error)
+	return nil, errors.New(problem.Error)
 }
 
 func environmentPath(environment string) string {

@@ -56,6 +56,8 @@ type settings struct {
 	engine              mollifier.Config
 	gate, algorithm     string
 	pressure            bool
+	gateRecord          string
+	gateRecordBytes     int64
 	drain, divert       bool
 	ringBytes           int64
 	packets             packetSettings
@@ -90,7 +92,9 @@ func newSettings() *settings {
 	fs.IntVar(&s.engine.Gate.Threshold, "gate-threshold", def.Gate.Threshold, "triggers of an environment in a window, over which they are mollified, 1 to 1000000; the same on all nodes")
 	fs.DurationVar(&s.engine.Gate.Hold, "gate-hold", def.Gate.Hold, "how long an environment stays mollified after the last trigger over the threshold, 1ms to 1h; the same on all nodes")
 	fs.BoolVar(&s.pressure, "gate-pressure", true, "mollify all environments while Postgres is slow, fails or has no connection free")
-	fs.StringVar(&s.algorithm, "gate-algorithm", gate.FixedWindow.String(), "`way` of counting: fixed-window; or gcra, which knows no edge of windows at which twice the threshold may pass")
+	fs.StringVar(&s.algorithm, "gate-algorithm", gate.FixedWindow.String(), "`way` of counting: fixed, by windows; or gcra, which knows no edge of windows at which twice the threshold may pass")
+	fs.StringVar(&s.gateRecord, "gate-record", "", "`folder` for files of what the gate counts and decides, for node gate replay; empty writes none, and the last 8 MiB of it are in memory")
+	fs.Int64Var(&s.gateRecordBytes, "gate-record-bytes", 256<<20, "about the most bytes of the files of -gate-record, at least 1048576; the oldest are removed")
 	fs.IntVar(&s.engine.Buffer.MaxEntries, "buffer-entries", def.Buffer.MaxEntries, "most runs of one environment in the buffer, at least 1; more are refused with 429")
 	fs.Int64Var(&s.engine.Buffer.MaxBytes, "buffer-bytes", def.Buffer.MaxBytes, "most bytes of one environment in the buffer, at least 3145728; more are refused with 429")
 	fs.IntVar(&s.engine.Buffer.TotalEntries, "buffer-total-entries", def.Buffer.TotalEntries, "most runs in the buffer, at least -buffer-entries; more are refused with 503")
@@ -302,6 +306,9 @@ func (s *settings) checkStorm() error {
 	}
 	if g.Threshold < 1 || g.Threshold > 1_000_000 || g.Window >= least && int64(g.Threshold) > g.Window.Microseconds() {
 		errs = append(errs, usagef("-gate-threshold: must be 1 to 1000000, and at most one for each microsecond of -gate-window"))
+	}
+	if s.gateRecordBytes < gateRecordLeast {
+		errs = append(errs, usagef("-gate-record-bytes: must be at least %d", gateRecordLeast))
 	}
 	s.engine.NoDrain, s.engine.NoDivert = !s.drain, !s.divert
 	switch s.engine.Durability {

@@ -11,7 +11,8 @@ import (
 // operatorCommands are those that talk to a running node.
 func (a *app) operatorCommands(set *settings) []*ffcli.Command {
 	return []*ffcli.Command{
-		group("gate", "Override the gate of an environment.", a.gateList(set), a.gateSet(set), a.gateClear(set)),
+		group("gate", "Override the gate of an environment, or replay what gates have decided.",
+			a.gateList(set), a.gateSet(set), a.gateClear(set), a.gateRecordCommand(set), a.gateReplayCommand()),
 		group("drain", "Pause the drain, or wait until the buffer is empty.", a.drainPause(set), a.drainResume(set), a.drainWait(set)),
 		group("buffer", "Look into the buffer, or cancel what waits there.", a.bufferList(set), a.bufferPurge(set)),
 		a.auditCommand(set), a.explainCommand(set),

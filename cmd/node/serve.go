@@ -128,6 +128,9 @@ func (n *node) start(ctx context.Context) (info devstack.Info, err error) {
 	if err := n.openRecorder(); err != nil {
 		return info, err
 	}
+	if err := n.openGateRecord(); err != nil {
+		return info, err
+	}
 	n.serveFronts()
 	if info, err = n.publish(); err != nil {
 		return info, err

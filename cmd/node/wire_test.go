@@ -25,7 +25,7 @@ import (
 const recordings = "WIRE_RECORDINGS"
 
 // recording is one call of a client: see test/sdk/record.mjs.
-type recording struct {
+type wireRecording struct {
 	Exchanges []struct {
 		Request struct {
 			Method, Path string
@@ -74,7 +74,7 @@ func TestRecordedCallsAreAnsweredAlike(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				var rec recording
+				var rec wireRecording
 				if err := json.Unmarshal(text, &rec); err != nil {
 					t.Fatalf("%s: %v", file, err)
 				}
@@ -113,7 +113,7 @@ func (r *replay) errorf(format string, args ...any) {
 	r.t.Errorf("%s: %s: %s", r.file, r.where, fmt.Sprintf(format, args...))
 }
 
-func (r *replay) play(rec recording) {
+func (r *replay) play(rec wireRecording) {
 	for _, e := range rec.Exchanges {
 		r.where = e.Request.Method + " " + e.Request.Path
 		if e.Response.Status >= 500 || strings.Contains(e.Request.Path, "live=true") {
