@@ -12,6 +12,8 @@ type event struct {
 	At    int64  `json:"at"`    // ms since 1970
 	Level string `json:"level"` // calm, storm or trouble
 	Text  string `json:"text"`
+	// What became of a run: alias, failed or unreadable; absent where it is about none.
+	What string `json:"what,omitempty"`
 	// What to look up: a run, and the run that it is another name of.
 	Run       string `json:"run,omitempty"`
 	Canonical string `json:"canonical,omitempty"`
@@ -81,11 +83,14 @@ func (r *Recorder) eventOf(o drain.Recent) event {
 	where := cmp.Or(name, o.Environment)
 	switch o.What {
 	case drain.OddAlias:
+		e.What = "alias"
 		e.Level, e.Canonical = storm, o.Canonical.String()
 		e.Text = "A buffered run of " + where + " became an alias: its key had another run."
 	case drain.OddFailed:
+		e.What = "failed"
 		e.Text = "A buffered run of " + where + " was refused by Postgres and has failed."
 	case drain.OddUnreadable:
+		e.What = "unreadable"
 		e.Text = "A buffered run of " + where + " can not be read by this version, and was put aside."
 	}
 	return e

@@ -18,12 +18,14 @@ import (
 	"github.com/e0ff5a15/mollifier/gate"
 	"github.com/e0ff5a15/mollifier/override"
 	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/telemetry"
 )
 
 // engine is an engine that says what a test wants: a real one can not be brought
 // into each state at will. The page is tried on a real one in cmd/node.
 type engine struct {
 	stats    mollifier.Stats
+	refused  []telemetry.Refused
 	tripped  []gate.Tripped
 	trips    int
 	pressure string
@@ -41,7 +43,8 @@ type engine struct {
 
 func (e *engine) Overrides() *override.State { return &e.override }
 
-func (e *engine) Stats() mollifier.Stats { return e.stats }
+func (e *engine) Stats() mollifier.Stats        { return e.stats }
+func (e *engine) Refusals() []telemetry.Refused { return e.refused }
 func (e *engine) GateStats() gate.Stats {
 	return gate.Stats{Decided: []gate.Decided{{Outcome: gate.Mollify, Reason: gate.ReasonRate, Enrolled: true, Count: 7}}}
 }
@@ -101,20 +104,33 @@ func TestSample(t *testing.T) {
 	t.Parallel()
 	w := newWatched()
 	w.engine.stats = mollifier.Stats{
-		Triggers: 1000, Settles: 100, Mollified: 300, Refused: 50,
+		Triggers: 1000, Settles: 100, Mollified: 300,
 		RedisCalls: 4, SettleCalls: 3, CheckCalls: 2, LookCalls: 1, AcceptCalls: 10,
+	}
+	// The overloaded ones are not taken in; of the others who is refused shares no run.
+	w.engine.refused = []telemetry.Refused{
+		{Reason: "invalid", Count: 9},
+		{Reason: "overloaded", Count: 50},
+		{Reason: "over_quota", Count: 20},
+		{Reason: "unavailable", Count: 3},
+		{Reason: "claim_timeout", Count: 4},
+		{Reason: "closed", Count: 1},
 	}
 	w.engine.drained.Materialised = 80
 	w.engine.load = gate.Load{Calls: 3, Latency: 12_345 * time.Microsecond, Slowest: 50 * time.Millisecond}
 	w.engine.levels = drain.Levels{Total: drain.Level{Entries: 220, Oldest: 3 * time.Second}}
 	want := sample{
-		At: w.now.Add(time.Second).UnixMilli(), Triggers: 1000, Passed: 100, Mollified: 300, Shared: 600, Refused: 50, Calls: 20,
-		Drained: 80, LatencyMS: 12.35, SlowestMS: 50, Entries: 220, OldestMS: 3000,
+		At: w.now.Add(time.Second).UnixMilli(), Triggers: 1000, Passed: 100, Mollified: 300, Shared: 572, Refused: 78, Calls: 20,
+		refusals: refusals{Overloaded: 50, OverQuota: 20, Unavailable: 7, Otherwise: 1},
+		Drained:  80, LatencyMS: 12.35, SlowestMS: 50, Entries: 220, OldestMS: 3000,
 	}
 	if s := w.second(); s != want {
 		t.Errorf("%+v, want\n%+v", s, want)
 	}
-	if s := w.second(); s.Triggers != 0 || s.Shared != 0 || s.Drained != 0 {
+	if c := w.latest.Counts; c.Refused != 78 || len(c.Refusals) != 6 || c.Refusals[0] != (refusal{"invalid", 9}) {
+		t.Errorf("%+v", c)
+	}
+	if s := w.second(); s.Refused != 0 || s.OverQuota != 0 || s.Triggers != 0 || s.Shared != 0 || s.Drained != 0 {
 		t.Errorf("a second without anything: %+v", s)
 	}
 	w.engine.stats.Settles += 5 // of triggers that were counted before
@@ -199,7 +215,7 @@ func TestEvents(t *testing.T) {
 	if got := w.said(); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("said\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if e := w.events.all[8]; e.Run != id.String() || e.Canonical != other.String() {
+	if e := w.events.all[8]; e.Run != id.String() || e.Canonical != other.String() || e.What != "alias" {
 		t.Errorf("%+v", e)
 	}
 	for i := range 40 {
@@ -228,9 +244,9 @@ func TestOverrides(t *testing.T) {
 	ends := w.now.Add(time.Minute).UnixMilli()
 	w.second()
 	want := []overridden{
-		{What: "not drained", By: "ann", Reason: "a launch"},
-		{Environment: "env_1", Name: "acme/prod", What: "threshold 500, window 100ms", Ends: ends, By: "ann", Reason: "a launch"},
-		{Environment: "env_2", What: "forced to mollify", By: "ann", Reason: "a launch"},
+		{Kind: "drain", What: "not drained", By: "ann", Reason: "a launch"},
+		{Environment: "env_1", Name: "acme/prod", Kind: "gate", What: "threshold 500, window 100ms", Ends: ends, By: "ann", Reason: "a launch"},
+		{Environment: "env_2", Kind: "gate", What: "forced to mollify", By: "ann", Reason: "a launch"},
 	}
 	s := w.latest
 	if len(s.Overrides) != listed || s.Overridden != listed+3 || !slices.Equal(s.Overrides[:3], want) {
@@ -316,7 +332,7 @@ func TestHandler(t *testing.T) {
 	}
 	for path, kind := range map[string]string{
 		"/": "text/html", "/live/live.css": "text/css", "/live/live.js": "text/javascript",
-		"/live/chart.js": "text/javascript", "/live/icon.svg": "image/svg+xml",
+		"/live/chart.js": "text/javascript", "/live/operate.js": "text/javascript", "/live/icon.svg": "image/svg+xml",
 	} {
 		rec := serve(path, "")
 		if rec.Code != http.StatusOK || !strings.HasPrefix(rec.Header().Get("Content-Type"), kind) ||

@@ -13,11 +13,13 @@ import (
 	"github.com/e0ff5a15/mollifier/fleet"
 	"github.com/e0ff5a15/mollifier/gate"
 	"github.com/e0ff5a15/mollifier/override"
+	"github.com/e0ff5a15/mollifier/telemetry"
 )
 
 // Engine is what a recorder watches: [mollifier.Engine] is one. Only Announce does I/O.
 type Engine interface {
 	Stats() mollifier.Stats
+	Refusals() []telemetry.Refused
 	GateStats() gate.Stats
 	Tripped(limit int) (list []gate.Tripped, total int)
 	Pressure() string
@@ -120,6 +122,7 @@ func (r *Recorder) Run(ctx context.Context) {
 type reading struct {
 	at       time.Time
 	stats    mollifier.Stats
+	refused  []telemetry.Refused
 	gate     gate.Stats
 	tripped  []gate.Tripped
 	trips    int
@@ -138,7 +141,7 @@ type reading struct {
 
 func (r *Recorder) read(now time.Time) reading {
 	e := r.Engine
-	m := reading{at: now, stats: e.Stats(), gate: e.GateStats(), pressure: e.Pressure(), load: e.PostgresLoad(), levels: e.Levels()}
+	m := reading{at: now, stats: e.Stats(), refused: e.Refusals(), gate: e.GateStats(), pressure: e.Pressure(), load: e.PostgresLoad(), levels: e.Levels()}
 	m.tripped, m.trips = e.Tripped(listed)
 	m.redis, m.postgres = e.Available()
 	m.drained, m.rate = e.DrainStats()

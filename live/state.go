@@ -55,6 +55,7 @@ func (e *environment) called() string { return cmp.Or(e.Name, e.ID) }
 type overridden struct {
 	Environment string `json:"environment,omitempty"` // absent: all
 	Name        string `json:"name,omitempty"`
+	Kind        string `json:"kind"` // gate or drain
 	What        string `json:"what"`
 	Ends        int64  `json:"ends,omitempty"` // ms since 1970; absent: until it is cleared
 	By          string `json:"by"`
@@ -105,19 +106,26 @@ type postgres struct {
 
 // counts are since the node's start.
 type counts struct {
-	Triggers     uint64 `json:"triggers"`
-	Passed       uint64 `json:"passed"`
-	Mollified    uint64 `json:"mollified"`
-	Refused      uint64 `json:"refused"`
-	Diverted     uint64 `json:"diverted"`
-	FailOpen     uint64 `json:"failOpen"`
-	StoreCalls   uint64 `json:"storeCalls"`
-	Waiting      int64  `json:"waiting"`
-	Materialised int64  `json:"materialised"`
-	Aliased      int64  `json:"aliased"`
-	Failed       int64  `json:"failed"`
-	Reaped       int64  `json:"reaped"`
-	Trips        uint64 `json:"trips"`
+	Triggers     uint64    `json:"triggers"`
+	Passed       uint64    `json:"passed"`
+	Mollified    uint64    `json:"mollified"`
+	Refused      uint64    `json:"refused"`
+	Refusals     []refusal `json:"refusals"`
+	Diverted     uint64    `json:"diverted"`
+	FailOpen     uint64    `json:"failOpen"`
+	StoreCalls   uint64    `json:"storeCalls"`
+	Waiting      int64     `json:"waiting"`
+	Materialised int64     `json:"materialised"`
+	Aliased      int64     `json:"aliased"`
+	Failed       int64     `json:"failed"`
+	Reaped       int64     `json:"reaped"`
+	Trips        uint64    `json:"trips"`
+}
+
+// refusal is how many triggers were refused for a reason.
+type refusal struct {
+	Reason string `json:"reason"`
+	Count  uint64 `json:"count"`
 }
 
 func (r *Recorder) state(m reading) state {
@@ -132,7 +140,7 @@ func (r *Recorder) state(m reading) state {
 		},
 		Redis: m.redis,
 		Counts: counts{
-			Triggers: m.stats.Triggers, Passed: m.stats.Settles, Mollified: m.stats.Mollified, Refused: m.stats.Refused,
+			Triggers: m.stats.Triggers, Passed: m.stats.Settles, Mollified: m.stats.Mollified, Refusals: []refusal{},
 			Diverted: m.stats.Diverted, FailOpen: m.stats.FailOpen, Waiting: m.stats.Waiting,
 			StoreCalls:   m.stats.RedisCalls + m.stats.SettleCalls + m.stats.CheckCalls + m.stats.LookCalls + m.stats.AcceptCalls,
 			Materialised: m.drained.Materialised, Aliased: m.drained.Aliased, Failed: m.drained.Failed, Reaped: m.drained.Reaped,
@@ -145,6 +153,12 @@ func (r *Recorder) state(m reading) state {
 	for _, d := range m.gate.Decided {
 		s.Decisions = append(s.Decisions, decision{d.Outcome.String(), d.Reason.String(), d.Enrolled, d.Count})
 	}
+	for _, refused := range m.refused {
+		s.Counts.Refusals = append(s.Counts.Refusals, refusal(refused))
+		if new(refusals).of(refused.Reason) != nil {
+			s.Counts.Refused += refused.Count
+		}
+	}
 	s.Overridden = len(m.override.Overrides)
 	s.Overrides = make([]overridden, 0, min(s.Overridden, listed))
 	for _, o := range m.override.Overrides[:min(s.Overridden, listed)] {
@@ -155,7 +169,7 @@ func (r *Recorder) state(m reading) state {
 }
 
 func (r *Recorder) overridden(o override.Override) overridden {
-	out := overridden{Environment: o.Environment, By: o.By.Name, Reason: o.By.Reason, What: "not drained"}
+	out := overridden{Environment: o.Environment, Kind: string(o.Kind), By: o.By.Name, Reason: o.By.Reason, What: "not drained"}
 	out.Name, _ = r.Environment(o.Environment)
 	if !o.Ends.IsZero() {
 		out.Ends = o.Ends.UnixMilli()

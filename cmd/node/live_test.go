@@ -76,7 +76,7 @@ func openBrowser(t *testing.T, program string) *browser {
 		t.Errorf("the page threw: %+v", e.ExceptionDetails)
 	})
 	watch(b, log.EntryAdded, func(e log.EventEntryAdded) {
-		if e.Entry.Level == log.EntryLevelError && !strings.Contains(e.Entry.URL, "/admin/v1/explain") {
+		if e.Entry.Level == log.EntryLevelError && !refusable(e.Entry.URL) {
 			t.Errorf("the page complains: %s (%s)", e.Entry.Text, e.Entry.URL)
 		}
 	})
@@ -91,6 +91,11 @@ func openBrowser(t *testing.T, program string) *browser {
 	order(b, log.Enable, cdp.Empty{})
 	order(b, network.Enable, network.EnableParams{})
 	return b
+}
+
+// refusable reports whether a test has the node refuse what a page asks there.
+func refusable(url string) bool {
+	return strings.Contains(url, "/admin/v1/explain") || strings.Contains(url, "/admin/v1/environments/")
 }
 
 // watch has f told of every event of a kind, as long as the browser is there.
@@ -260,6 +265,8 @@ func TestLivePage(t *testing.T) {
 	overrideGate(t, first, data, `{"threshold":500,"for":"1h"}`)
 	b.until("an override", says("overrides", "threshold 500")+"&&"+says("overrides", "demo/prod")+`&& !document.getElementById("overridden").hidden`)
 
+	b.operates(t, data)
+
 	hostileWord(t, flags)
 	b.until("a hostile name as text", says("nodes", "<img src=x"))
 	if n := ask[int](b, `document.querySelectorAll("img, script:not([src])").length`); n != 0 {
@@ -277,6 +284,74 @@ func TestLivePage(t *testing.T) {
 			t.Errorf("the page asked for %s", url)
 		}
 	}
+}
+
+// operates changes the gate and the drain on the page, by keys and by its buttons: with
+// a token that is asked for once and kept nowhere, nothing without a confirmation, and
+// with the node's own words for what is wrong.
+func (b *browser) operates(t *testing.T, data string) {
+	t.Helper()
+	all, err := adminTokens{data + "/admin.tokens"}.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := all[0].token
+	press := func(what string) {
+		b.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf("document.querySelector(%q).click()", what)))
+	}
+	set := func(name, value string) {
+		b.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf("document.getElementById('change').elements[%q].value = %q", name, value)))
+	}
+	const open, closed = `document.getElementById("confirm").open`, `!document.getElementById("confirm").open`
+	press(`#change [data-act="mollify"]`)
+	b.until("that an environment is wanted", says("change-said", "Give an environment."))
+	b.do(chromedp.Evaluate[chromedp.Void](`document.activeElement.blur(); document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "o", bubbles: true }))`))
+	b.do(chromedp.KeyEvent("demo/prod"))
+	set("reason", "a rehearsal")
+	press(`#change [data-act="pass"]`)
+	b.until("the question", open+"&&"+says("confirm-text", "Let every trigger of demo/prod pass"))
+	b.contrast("light")
+	b.contrast("dark")
+	b.do(chromedp.KeyEvent("mat_guessedguessedguessed"), chromedp.KeyEvent(kb.Enter))
+	b.until("that the token is wrong", says("confirm-problem", "Invalid or missing admin token"))
+	b.do(chromedp.KeyEvent(token), chromedp.KeyEvent(kb.Enter))
+	b.until("that it is done", closed+"&&"+says("change-said", "demo/prod passes."))
+	b.until("the override", says("overrides", "forced to pass")+"&&"+says("overrides", "a rehearsal"))
+
+	press(`#change [data-act="pause"]`)
+	b.until("a question without a token", open+`&& document.getElementById("token-field").hidden && document.activeElement.id === "confirm-yes"`)
+	b.do(chromedp.KeyEvent(kb.Enter))
+	b.until("the pause", closed+"&&"+says("overrides", "not drained"))
+
+	set("threshold", "0")
+	press(`#change [data-act="limits"]`)
+	b.until("a question", open)
+	b.do(chromedp.KeyEvent(kb.Enter))
+	b.until("what is wrong with it", says("confirm-problem", "threshold"))
+	b.do(chromedp.KeyEvent(kb.Escape))
+	b.until("that it was given up", closed+"&&"+says("overrides", "forced to pass"))
+
+	resume := `#overrides button[aria-label="Resume the drain of demo/prod"]`
+	b.do(chromedp.Focus(chromedp.CSS(resume)))
+	at := ask[float64](b, "Date.now() + 2500") // two looks later the button is the same
+	b.until("that the focus stays", fmt.Sprintf(`Date.now() > %f && document.activeElement.matches(%q)`, at, resume))
+	b.do(chromedp.KeyEvent(kb.Enter))
+	b.until("the question", open)
+	b.do(chromedp.KeyEvent(kb.Enter))
+	b.until("that the drain goes on", closed+"&& !"+says("overrides", "not drained"))
+	press(`#overrides button[aria-label="Clear the gate's override of demo/prod"]`)
+	b.until("the question", open)
+	b.do(chromedp.KeyEvent(kb.Enter))
+	b.until("that nothing is overridden", `document.getElementById("overridden").hidden`)
+
+	press("#odd")
+	b.until("aliases and failures alone", says("events-empty", "No alias and no failure"))
+	press("#odd")
+	if kept := ask[string](b, "JSON.stringify([localStorage, sessionStorage, document.cookie, location.href]) + document.documentElement.outerHTML"); strings.Contains(kept, token) {
+		t.Error("the page keeps the token")
+	}
+	press("#forget")
+	b.until("that the token is asked for again", `!document.getElementById("token-field").hidden`)
 }
 
 // overrideGate changes demo/prod as an operator does.
@@ -347,7 +422,7 @@ func (b *browser) contrast(theme string) {
 func (b *browser) labels() {
 	b.Helper()
 	for what, selector := range map[string]string{
-		"a control without a name":           `[...document.querySelectorAll("button, input")].filter((e) => !(e.labels?.length || e.textContent.trim()))`,
+		"a control without a name":           `[...document.querySelectorAll("button, input")].filter((e) => !(e.labels?.length || e.textContent.trim() || e.getAttribute("aria-label")))`,
 		"a head of a table without a scope":  `[...document.querySelectorAll("th:not([scope])")]`,
 		"a chart without a description":      `[...document.querySelectorAll("figure > svg")].filter((e) => !e.getAttribute("aria-label"))`,
 		"a section without a heading":        `[...document.querySelectorAll("section")].filter((e) => !e.querySelector("h1, h2"))`,
@@ -404,6 +479,14 @@ func TestScreenshots(t *testing.T) {
 		}
 	}
 	quiet()
+	recorded := t.TempDir() + "/storm.jsonl"
+	code, text, stderr := runHere(t, "gate", "record", "-data", data)
+	if err := os.WriteFile(recorded, []byte(text), 0o600); code != exitOK || err != nil {
+		t.Fatalf("%d %s %v", code, stderr, err)
+	}
+	if code, _, stderr := runHere(t, "gate", "replay", recorded, "-threshold", "200", "-svg", folderOf+"/gate-replay.svg"); code != exitOK {
+		t.Fatalf("%d %s", code, stderr)
+	}
 }
 
 func shoot(b *browser, to string) {

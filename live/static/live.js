@@ -4,12 +4,13 @@
 import { Chart } from "./chart.js";
 import { bytes, clock, count, el, span } from "./format.js";
 import { lookUp, openFromAddress } from "./lookup.js";
+import { actButton, change, offer, openForm } from "./operate.js";
 
 const $ = (id) => document.getElementById(id);
 const kept = 300;
 const patience = 5000; // ms for one answer
 
-const page = { samples: [], events: [], node: "", sample: 0, event: 0, paused: false, timer: 0, heard: 0 };
+const page = { samples: [], events: [], node: "", sample: 0, event: 0, paused: false, timer: 0, heard: 0, odd: false };
 
 const charts = {
   outcomes: new Chart($("chart-outcomes"), {
@@ -19,6 +20,16 @@ const charts = {
       { key: "mollified", label: "mollified", look: "mollified", kind: "stack" },
       { key: "shared", label: "shared a run", look: "shared", kind: "stack" },
       { key: "refused", label: "refused", look: "refused", kind: "stack" },
+    ],
+  }),
+  refused: new Chart($("chart-refused"), {
+    about: "Refused triggers a second, by reason",
+    series: [
+      { key: "overQuota", label: "over its share of the buffer", look: "quota", kind: "stack" },
+      { key: "bufferFull", label: "the buffer is full", look: "full", kind: "stack" },
+      { key: "overloaded", label: "too much waits here", look: "overloaded", kind: "stack" },
+      { key: "unavailable", label: "stores or owner did not answer", look: "refused", kind: "stack" },
+      { key: "otherwise", label: "another reason", look: "shared", kind: "stack" },
     ],
   }),
   buffer: new Chart($("chart-buffer"), {
@@ -110,6 +121,7 @@ function show(view) {
 
   tiles(view, newest);
   for (const chart of Object.values(charts)) chart.update(page.samples, now, state);
+  $("refusals").hidden = !page.samples.some((s) => s.refused > 0);
   environments(state);
   organisations(state);
   overrides(state);
@@ -141,9 +153,20 @@ function tiles({ state }, s) {
   figure("waiting", count(counts.waiting), "", counts.refused ? `${count(counts.refused)} refused since the start` : "none refused");
 }
 
-// fill replaces a table's rows, and says if there are none.
+// fill makes a table's rows what they are to be, and says if there are none. A row that
+// is there already keeps the cell with its button, so that the button keeps the focus and
+// a click that has begun.
 function fill(id, rows) {
-  $(id).tBodies[0].replaceChildren(...rows);
+  const body = $(id).tBodies[0];
+  const there = new Map([...body.rows].filter((r) => r.dataset.key).map((r) => [r.dataset.key, r]));
+  rows = rows.map((next) => {
+    const known = there.get(next.dataset.key);
+    if (!known) return next;
+    [...next.cells].forEach((c, i) => c.classList.contains("acts") || known.cells[i].replaceWith(c));
+    return known;
+  });
+  for (const old of [...body.rows]) if (!rows.includes(old)) old.remove();
+  rows.forEach((r, i) => body.rows[i] === r || body.insertBefore(r, body.rows[i] ?? null));
   $(id).hidden = rows.length === 0;
   const empty = $(`${id}-empty`);
   if (empty) empty.hidden = rows.length > 0;
@@ -151,6 +174,7 @@ function fill(id, rows) {
 
 const row = (cells, attributes) => el("tr", attributes, ...cells);
 const cell = (...children) => el("td", {}, ...children);
+const acts = (...buttons) => el("td", { class: "acts" }, ...buttons);
 const number = (value, look = "") => el("td", { class: `n ${look}` }, value);
 const who = (name, id) => el("td", { class: "who" }, name || id, ...(name ? [el("small", {}, id)] : []));
 
@@ -167,10 +191,11 @@ function environments(state) {
       number(count(e.threshold)),
       cell(el("span", { class: "bar" }, hold, span(e.holdMs))),
       number(span(e.forMs)),
-    ]);
+      acts(actButton("Change", `Change ${e.name || e.id}`, () => offer(e.name || e.id, e.threshold))),
+    ], { "data-key": e.id });
   }));
   if (state.trips > state.environments.length) {
-    $("environments").tBodies[0].append(row([cell(`and ${count(state.trips - state.environments.length)} more`), cell(), cell(), cell(), cell()]));
+    $("environments").tBodies[0].append(row([cell(`and ${count(state.trips - state.environments.length)} more`), cell(), cell(), cell(), cell(), cell()]));
   }
   const known = $("known-environments");
   for (const e of state.environments) {
@@ -183,11 +208,21 @@ function overrides(state) {
   fill("overrides", state.overrides.map((o) => row([
     o.environment ? who(o.name, o.environment) : cell("all environments"), cell(o.what),
     number(o.ends ? clock(o.ends) : "cleared"), cell(o.by), el("td", { class: "who" }, o.reason ?? ""),
-  ])));
+    acts(ending(o)),
+  ], { "data-key": `${o.kind} ${o.environment ?? ""}` })));
   if (state.overridden > state.overrides.length) {
-    $("overrides").tBodies[0].append(row([cell(`and ${count(state.overridden - state.overrides.length)} more`), cell(), cell(), cell(), cell()]));
+    $("overrides").tBodies[0].append(row([cell(`and ${count(state.overridden - state.overrides.length)} more`), cell(), cell(), cell(), cell(), cell()]));
   }
   $("overridden").hidden = state.overridden === 0;
+}
+
+// ending is the button that ends an override.
+function ending(o) {
+  const of = o.name || o.environment || "";
+  const about = of || "all environments";
+  return o.kind === "drain"
+    ? actButton("Resume", `Resume the drain of ${about}`, () => change("resume", of))
+    : actButton("Clear", `Clear the gate's override of ${about}`, () => change("clear", of));
 }
 
 function organisations({ buffer }) {
@@ -221,22 +256,29 @@ function nodes({ nodes: all, board }) {
 let eventsShown = -1;
 
 function events() {
-  const key = `${page.node} ${page.event}`;
+  const key = `${page.node} ${page.event} ${page.odd}`;
   if (key === eventsShown) return;
   eventsShown = key;
-  $("events").replaceChildren(...page.events.slice(-100).reverse().map((e) => {
+  const shown = page.odd ? page.events.filter((e) => e.what) : page.events;
+  $("events-empty").textContent = page.odd ? "No alias and no failure of late." : "Nothing yet.";
+  $("events").replaceChildren(...shown.slice(-100).reverse().map((e) => {
     const said = el("span", { class: "dot", "data-level": e.level }, e.text);
-    for (const id of [e.run, e.canonical]) if (id) said.append(" ", runButton(id));
+    for (const id of [e.run, e.canonical]) if (id) said.append(" ", runLink(id));
     return el("li", {}, el("time", { datetime: new Date(e.at).toISOString() }, clock(e.at)), said);
   }));
-  $("events").hidden = page.events.length === 0;
-  $("events-empty").hidden = page.events.length > 0;
+  $("events").hidden = shown.length === 0;
+  $("events-empty").hidden = shown.length > 0;
 }
 
-function runButton(id) {
-  const button = el("button", { type: "button", class: "run", title: "explain" }, id);
-  button.addEventListener("click", () => lookUp({ run: id }));
-  return button;
+// runLink leads to the explanation of a run, here or in another tab.
+function runLink(id) {
+  const link = el("a", { class: "run", href: `#${new URLSearchParams({ run: id })}`, title: "explain" }, id);
+  link.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    lookUp({ run: id });
+  });
+  return link;
 }
 
 function decisions({ decisions: all, counts }) {
@@ -248,6 +290,7 @@ function decisions({ decisions: all, counts }) {
     triggers: counts.triggers, mollified: counts.mollified, diverted: counts.diverted, materialised: counts.materialised,
     aliases: counts.aliased, "failed in the drain": counts.failed, "leases recovered": counts.reaped, "claims without Redis": counts.failOpen,
   };
+  for (const { reason, count: n } of counts.refusals) if (n) facts[`refused: ${reason.replaceAll("_", " ")}`] = n;
   $("counts").replaceChildren(...Object.entries(facts).map(([name, n]) => el("div", {}, el("dt", {}, name), el("dd", {}, count(n)))));
 }
 
@@ -280,9 +323,15 @@ function nextTheme() {
 
 $("pause").addEventListener("click", () => pause());
 $("theme").addEventListener("click", nextTheme);
+$("odd").addEventListener("click", () => {
+  page.odd = !page.odd;
+  $("odd").setAttribute("aria-pressed", String(page.odd));
+  events();
+});
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
-  const act = { p: () => pause(), t: nextTheme, "/": () => $("look").querySelector(".field:not([hidden]) input").focus() }[event.key];
+  if ($("confirm").open) return;
+  const act = { p: () => pause(), t: nextTheme, o: openForm, "/": () => $("look").querySelector(".field:not([hidden]) input").focus() }[event.key];
   if (!act) return;
   event.preventDefault();
   act();
