@@ -215,7 +215,7 @@ func (r *reader) run(command string) {
 // serves starts a node as the page says, on a free port, until it is ready.
 func (r *reader) serves(command string) {
 	r.Helper()
-	command = regexp.MustCompile(`:80\d\d\b`).ReplaceAllString(command, "127.0.0.1:0")
+	command = regexp.MustCompile(`\S*:80\d\d\b`).ReplaceAllString(command, "127.0.0.1:0")
 	p := launch(r.T, r.shell(context.Background(), "exec "+command))
 	p.waitOut(r.T, p.stdout, "mollifier is ready at")
 	p.stop(r.T)

@@ -15,7 +15,7 @@ import (
 func welcome(w io.Writer, program string, data string, n devstack.Info) {
 	fmt.Fprintf(w, "mollifier is ready at %s\n", n.HTTP)
 	if n.Admin != "" {
-		fmt.Fprintf(w, "\n  For workers, counters, profiles (no authentication): %s\n", n.Admin)
+		fmt.Fprintf(w, "\n  For workers, operators, counters and the live page (only changes ask for a token): %s\n", n.Admin)
 	}
 	if len(n.Environments) == 0 {
 		fmt.Fprintf(w, "\n  Environments: %s env list -data %s\n\n", program, quoteShell(data))
