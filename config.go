@@ -110,9 +110,16 @@ type Config struct {
 	//
 	// It is called from several goroutines at once. It has to return when ctx ends
 	// (about PostgresDeadline), and must not call the engine, which may wait for
-	// the very transaction. Every node of a deployment that writes rows, draining
-	// nodes too, needs the same one.
+	// the very transaction.
+	//
+	// Every node of a deployment writes rows, so each needs the same one. Postgres
+	// remembers that there is one: from then on New refuses to start a node without, unless
+	// DropHook is set. Nodes that run already are not stopped: while a hook is brought in,
+	// what they write is handed to nobody.
 	OnMaterialised Hook
+	// DropHook gives the hook of the deployment up: this node starts without
+	// OnMaterialised, and so does every other from now on. It excludes OnMaterialised.
+	DropHook bool
 
 	// Node names this node in explanations and in the audit, for people: 1 to 64
 	// printable characters. Default a name made up at each start.
@@ -235,6 +242,7 @@ func (c Config) Problems() (all []error) {
 		{"RedisDeadline", c.RedisDeadline >= 10*time.Millisecond && c.RedisDeadline <= 10*time.Second, "must be 10ms to 10s"},
 		{"PostgresDeadline", c.PostgresDeadline >= 100*time.Millisecond && c.PostgresDeadline <= time.Minute, "must be 100ms to 1m"},
 		{"PostgresConns", c.PostgresConns >= 4 && c.PostgresConns <= 1000, "must be 4 to 1000"},
+		{"DropHook", !c.DropHook || c.OnMaterialised == nil, "must not be set together with OnMaterialised"},
 		{"MaxCallers", c.MaxCallers >= 1, "must be at least 1"},
 		{"MaxBytes", c.MaxBytes >= run.MaxPayload, fmt.Sprintf("must be at least %d", run.MaxPayload)},
 		{"Node", validNode(c.Node), "must be 1 to 64 printable characters"},

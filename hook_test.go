@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -234,4 +235,44 @@ func (l locked) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.to.Write(b)
+}
+
+// A deployment with a hook has it on every node: one without does not start, and says why,
+// until somebody gives the hook up.
+func TestHookIsOfTheDeployment(t *testing.T) {
+	t.Parallel()
+	with := shared(t)
+	outbox(t, &with)
+	without := with
+	without.OnMaterialised = nil
+	start := func(cfg mollifier.Config) error {
+		e, err := mollifier.New(t.Context(), cfg)
+		if err != nil {
+			return err
+		}
+		return e.Close(t.Context())
+	}
+	both := with
+	both.DropHook = true
+	dropped := without
+	dropped.DropHook = true
+	for _, step := range []struct {
+		what string
+		cfg  mollifier.Config
+		err  string
+	}{
+		{"before there is one", without, ""},
+		{"with one", with, ""},
+		{"a second node with one", with, ""},
+		{"without it", without, "Config.OnMaterialised"},
+		{"without it, again", without, "handed to a hook"},
+		{"with one that is given up", both, "Config.DropHook"},
+		{"given up", dropped, ""},
+		{"without it, later", without, ""},
+	} {
+		switch err := start(step.cfg); {
+		case step.err == "" && err != nil, step.err != "" && (err == nil || !strings.Contains(err.Error(), step.err)):
+			t.Errorf("%s: %v, want %q", step.what, err, step.err)
+		}
+	}
 }

@@ -147,6 +147,11 @@ func (e *Engine) openRuns(ctx context.Context) (err error) {
 	if err := e.runs.Deployment(ctx, e.cfg.Partitions, shard.HashVersion); err != nil {
 		return unlikeDeployment(err)
 	}
+	if err := e.runs.Hooks(ctx, e.cfg.DropHook); errors.Is(err, runstore.ErrNoHook) {
+		return fmt.Errorf("mollifier: Config.OnMaterialised: %w", err)
+	} else if err != nil {
+		return fmt.Errorf("mollifier: Config.Postgres: %w", err)
+	}
 	return nil
 }
 

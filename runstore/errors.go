@@ -14,6 +14,9 @@ import (
 	"github.com/e0ff5a15/mollifier/run"
 )
 
+// ErrNoHook: the deployment's rows are handed to a hook, and this store has none.
+var ErrNoHook = errors.New("the runs of this deployment are handed to a hook, and this node has none")
+
 // ErrDisagrees: this node's settings differ from what its deployment was made with.
 var ErrDisagrees = errors.New("deployment disagrees")
 

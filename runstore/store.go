@@ -42,6 +42,9 @@ var (
 	serverSQL     = statement("server")
 	deploymentSQL = statement("deployment")
 	agreedSQL     = statement("agreed")
+	hookMarkSQL   = statement("hook_mark")
+	hookUnmarkSQL = statement("hook_unmark")
+	hookMarkedSQL = statement("hook_marked")
 )
 
 // The limits of [Config].
@@ -202,6 +205,33 @@ func (s *Store) Close() {
 	}
 	s.hot.Close()
 	s.cold.Close()
+}
+
+// Hooks compares whether this store calls a hook with what is written of the deployment:
+// that its rows are handed to one. A store with a hook writes it, once and for all
+// nodes. One without is refused where it is written, with [ErrNoHook], since what it wrote
+// would be handed to nobody; unless drop says that the deployment gives its hook up, and
+// then it is written no more. The schema must be in place.
+func (s *Store) Hooks(ctx context.Context, drop bool) error {
+	marked := false
+	c := s.retry(ctx, s.cold, aFewTimes, func(ctx context.Context, conn *pgxpool.Conn) (err error) {
+		switch {
+		case s.hook != nil:
+			_, err = conn.Exec(ctx, hookMarkSQL)
+			return err
+		case drop:
+			_, err = conn.Exec(ctx, hookUnmarkSQL)
+			return err
+		}
+		return conn.QueryRow(ctx, hookMarkedSQL).Scan(&marked)
+	})
+	switch {
+	case c != nil:
+		return outward(c)
+	case marked:
+		return ErrNoHook
+	}
+	return nil
 }
 
 // Pool is what one of the two pools of connections is like, since the store was opened.

@@ -15,6 +15,7 @@ grant select, insert, update, delete on spent_tokens to mollifier_app;
 
 -- Written once, read at each start.
 grant select, insert on deployment to mollifier_app;
+grant select, insert, delete on deployment_hook to mollifier_app;
 grant select on schema_version to mollifier_app;
 
 -- What can not be drained is kept for a person. Nodes never read it: it holds payloads.

@@ -1,0 +1,2 @@
+-- Takes back that the deployment's rows are handed to a hook.
+delete from deployment_hook
