@@ -106,8 +106,8 @@ func (e *Engine) Replay(ctx context.Context, environment string, id run.ID, edit
 // held the key, or run.ErrNotFound when none did. For an enrolled organisation
 // it needs both stores; run.ErrUnavailable means that it may have taken effect
 // in part, and is safe to repeat.
-func (e *Engine) Reset(ctx context.Context, organisation, environment, task, idempotencyKey string) (run.ID, error) {
-	t := run.Trigger{Organisation: organisation, Environment: environment, Task: task, IdempotencyKey: idempotencyKey}
+func (e *Engine) Reset(ctx context.Context, r run.ResetRequest) (run.ID, error) {
+	t := run.Trigger{Organisation: r.Organisation, Environment: r.Environment, Task: r.Task, IdempotencyKey: r.IdempotencyKey}
 	if err := t.Validate(); err != nil {
 		return run.ID{}, err
 	}
@@ -115,7 +115,7 @@ func (e *Engine) Reset(ctx context.Context, organisation, environment, task, ide
 	if key.Kind != run.KindIdempotency {
 		return run.ID{}, &run.InvalidError{Field: "idempotencyKey", Rule: "must not be empty"}
 	}
-	hash, enrolled := key.Hash(), e.enrolment.claims(organisation)
+	hash, enrolled := key.Hash(), e.enrolment.claims(r.Organisation)
 	partition := shard.Partition(key, e.cfg.Partitions)
 	var cut run.Instant // zero: Postgres's clock
 	var err error
@@ -126,12 +126,12 @@ func (e *Engine) Reset(ctx context.Context, organisation, environment, task, ide
 	}
 	inTime, cancel := e.inTime(ctx)
 	defer cancel()
-	cut, cleared, err := e.runs.Reset(inTime, environment, hash, cut)
+	cut, cleared, err := e.runs.Reset(inTime, r.Environment, hash, cut)
 	if err != nil {
 		return run.ID{}, err
 	}
 	if enrolled {
-		if cleared, err = e.lift(ctx, environment, partition, hash, cut, cleared); err != nil {
+		if cleared, err = e.lift(ctx, r.Environment, partition, hash, cut, cleared); err != nil {
 			return run.ID{}, err
 		}
 	}

@@ -34,9 +34,12 @@ func TestClosedEngineRefuses(t *testing.T) {
 		"list":   func() error { _, err := e.List(ctx, "prod", mollifier.Filter{}, mollifier.Page{Limit: 10}); return err },
 		"cancel": func() error { _, err := e.Cancel(ctx, "prod", id, ""); return err },
 		"tags":   func() error { _, _, err := e.AddTags(ctx, "prod", id, []string{"a"}); return err },
-		"reset":  func() error { _, err := e.Reset(ctx, "acme", "prod", "send", "k"); return err },
+		"reset": func() error {
+			_, err := e.Reset(ctx, run.ResetRequest{Organisation: "acme", Environment: "prod", Task: "send", IdempotencyKey: "k"})
+			return err
+		},
 		"replay": func() error { _, err := e.Replay(ctx, "prod", id, nil); return err },
-		"take":   func() error { _, err := e.Take(ctx, 1); return err },
+		"take":   func() error { _, err := e.Take(ctx, run.TakeRequest{Most: 1}); return err },
 		"finish": func() error { _, err := e.Finish(ctx, "prod", id, run.Finish{Status: run.Completed}); return err },
 		"sweep":  func() error { _, _, err := e.Sweep(ctx, 1); return err },
 		"ready":  func() error { return e.Ready(ctx) },

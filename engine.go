@@ -179,14 +179,14 @@ func (e *Engine) mollifies(organisation string) bool {
 	return !e.cfg.Gate.Off && e.cfg.Enrolled(organisation)
 }
 
-// Take hands at most n queued runs to a worker, oldest turn first, and marks
-// them EXECUTING. Runs that another worker is taking are skipped, so any number
+// Take hands queued runs to a worker, at most as many as it asks for, oldest turn
+// first, and marks them EXECUTING. Runs that another worker is taking are skipped, so any number
 // of workers may call it at once, on any node.
-func (e *Engine) Take(ctx context.Context, n int) ([]run.Run, error) {
-	if n <= 0 {
-		return nil, &run.InvalidError{Field: "n", Rule: "at least 1"}
+func (e *Engine) Take(ctx context.Context, r run.TakeRequest) ([]run.Run, error) {
+	if r.Most <= 0 {
+		return nil, &run.InvalidError{Field: "Most", Rule: "at least 1"}
 	}
-	return e.runs.Take(ctx, n)
+	return e.runs.Take(ctx, r.Most)
 }
 
 // Finish records what became of a run. The transition table is

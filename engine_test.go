@@ -69,11 +69,11 @@ func TestTriggerReadTakeFinishRetrigger(t *testing.T) {
 	if _, err := e.Run(ctx, "staging", first.ID()); !errors.Is(err, run.ErrNotFound) {
 		t.Errorf("another environment read the run: %v", err)
 	}
-	taken, err := e.Take(ctx, 10)
+	taken, err := e.Take(ctx, run.TakeRequest{Most: 10})
 	if err != nil || len(taken) != 1 || taken[0].ID != first.ID() || taken[0].Status != run.Executing {
 		t.Fatalf("take: %+v, %v", taken, err)
 	}
-	if again, err := e.Take(ctx, 10); err != nil || len(again) != 0 {
+	if again, err := e.Take(ctx, run.TakeRequest{Most: 10}); err != nil || len(again) != 0 {
 		t.Fatalf("taken twice: %+v, %v", again, err)
 	}
 	if _, err := e.Finish(ctx, "prod", first.ID(), run.Finish{Status: run.Failed, Failure: &run.Failure{Message: "no"}}); err != nil {
@@ -86,11 +86,11 @@ func TestTriggerReadTakeFinishRetrigger(t *testing.T) {
 	if second.Cached() || second.ID() == first.ID() {
 		t.Errorf("the failed run still holds its key")
 	}
-	cleared, err := e.Reset(ctx, "acme", "prod", "send", "42")
+	cleared, err := e.Reset(ctx, run.ResetRequest{Organisation: "acme", Environment: "prod", Task: "send", IdempotencyKey: "42"})
 	if err != nil || cleared != second.ID() {
 		t.Errorf("reset: %s, %v; want %s", cleared, err, second.ID())
 	}
-	if _, err := e.Reset(ctx, "acme", "prod", "send", "42"); !errors.Is(err, run.ErrNotFound) {
+	if _, err := e.Reset(ctx, run.ResetRequest{Organisation: "acme", Environment: "prod", Task: "send", IdempotencyKey: "42"}); !errors.Is(err, run.ErrNotFound) {
 		t.Errorf("second reset: %v", err)
 	}
 	if r, err := e.Run(ctx, "prod", second.ID()); err != nil || r.KeyUntil.After(time.Now().Add(time.Minute)) {
@@ -115,7 +115,7 @@ func TestInvalidTriggersAreRefusedBeforeAnything(t *testing.T) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
-	if _, err := e.Reset(t.Context(), "acme", "prod", "send", ""); !errors.Is(err, run.ErrInvalid) {
+	if _, err := e.Reset(t.Context(), run.ResetRequest{Organisation: "acme", Environment: "prod", Task: "send", IdempotencyKey: ""}); !errors.Is(err, run.ErrInvalid) {
 		t.Errorf("reset without a key: %v", err)
 	}
 	if s := e.Stats(); s.Triggers != 0 || s.Claims != 0 {
@@ -150,7 +150,7 @@ func TestRedisStopsAndReturns(t *testing.T) {
 	if err := e.Ready(t.Context()); err != nil {
 		t.Errorf("not ready while Postgres works: %v", err)
 	}
-	if _, err := e.Reset(t.Context(), "acme", "prod", "send", "before"); !errors.Is(err, run.ErrUnavailable) {
+	if _, err := e.Reset(t.Context(), run.ResetRequest{Organisation: "acme", Environment: "prod", Task: "send", IdempotencyKey: "before"}); !errors.Is(err, run.ErrUnavailable) {
 		t.Errorf("a reset without Redis: %v", err)
 	}
 	if err := redis.Start(t.Context()); err != nil {
@@ -204,7 +204,10 @@ func TestPostgresHangs(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"trigger": func() error { _, err := e.Trigger(ctx, order("k")); return err },
 		"run":     func() error { _, err := e.Run(ctx, "prod", id); return err },
-		"reset":   func() error { _, err := e.Reset(ctx, "acme", "prod", "send", "warm"); return err },
+		"reset": func() error {
+			_, err := e.Reset(ctx, run.ResetRequest{Organisation: "acme", Environment: "prod", Task: "send", IdempotencyKey: "warm"})
+			return err
+		},
 		"finish": func() error {
 			_, err := e.Finish(ctx, "prod", id, run.Finish{Status: run.Canceled})
 			return err

@@ -35,7 +35,7 @@ func ExampleEngine_Take() {
 	work := func(payload []byte) ([]byte, error) { return payload, nil }
 
 	ctx := context.Background()
-	runs, err := engine.Take(ctx, 10)
+	runs, err := engine.Take(ctx, run.TakeRequest{Most: 10})
 	if err != nil {
 		log.Fatal(err)
 	}

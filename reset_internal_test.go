@@ -87,7 +87,7 @@ func TestResetOfARunThatMovesMeanwhile(t *testing.T) {
 	if _, err := e.Finish(ctx, "prod", failed.ID(), run.Finish{Status: run.Failed}); err != nil {
 		t.Fatal(err)
 	}
-	if cleared, err := e.Reset(ctx, "acme", "prod", "send", "failed"); err == nil {
+	if cleared, err := e.Reset(ctx, run.ResetRequest{Organisation: "acme", Environment: "prod", Task: "send", IdempotencyKey: "failed"}); err == nil {
 		t.Errorf("a failed run was cleared: %q", cleared)
 	}
 }

@@ -80,7 +80,7 @@ func TestRedisLosesWhatOnlyItHad(t *testing.T) {
 				return true
 			})
 			waitFor(t, "the key is reset", func() bool {
-				_, err := nodes[0].Reset(t.Context(), "acme", "prod", "send", "key1")
+				_, err := nodes[0].Reset(t.Context(), run.ResetRequest{Organisation: "acme", Environment: "prod", Task: "send", IdempotencyKey: "key1"})
 				// Who held the key is not known before it is drained; the tombstone is there.
 				return err == nil || errors.Is(err, run.ErrNotFound)
 			})

@@ -284,7 +284,7 @@ func TestChangesOfABufferedRunAreDrained(t *testing.T) {
 	if err != nil || replay.ID() == canceled || replay.Cached() {
 		t.Errorf("replay: %v", err)
 	}
-	if cleared, err := b.Reset(ctx, "acme", "prod", "send", "r"); err != nil || cleared != reset {
+	if cleared, err := b.Reset(ctx, run.ResetRequest{Organisation: "acme", Environment: "prod", Task: "send", IdempotencyKey: "r"}); err != nil || cleared != reset {
 		t.Errorf("reset: %s, %v, want %s", cleared, err, reset)
 	}
 	next := trigger(t, a, order("r"))

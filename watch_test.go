@@ -81,7 +81,7 @@ func TestFollowOverNodesAndStores(t *testing.T) {
 	one.now(b) // a patch that reached the row is a change of the row
 	tags.now(b)
 	waitFor(t, "the run is taken", func() bool {
-		taken, err := c.Take(t.Context(), 100)
+		taken, err := c.Take(t.Context(), run.TakeRequest{Most: 100})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -201,7 +201,7 @@ func TestTTLAndDelayOverTheWire(t *testing.T) {
 		if r := read("prod", delayed); r["status"] != "DELAYED" || r["delayedUntil"] != "2031-01-01T00:00:00.000Z" {
 			t.Errorf("%v", r)
 		}
-		taken, err := w.Take(t.Context(), 10)
+		taken, err := w.Take(t.Context(), run.TakeRequest{Most: 10})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -210,7 +210,7 @@ func TestEngineHasTheRightsItNeeds(t *testing.T) {
 		must("tags", err)
 		_, err = e.SetMetadata(ctx, "prod", first.ID(), run.MetadataChange{Replace: &run.Metadata{Bytes: []byte(`{"a":1}`), Type: "application/json"}})
 		must("metadata", err)
-		_, err = e.Reset(ctx, "acme", "prod", "t", fmt.Sprint("k", n-1))
+		_, err = e.Reset(ctx, run.ResetRequest{Organisation: "acme", Environment: "prod", Task: "t", IdempotencyKey: fmt.Sprint("k", n-1)})
 		must("reset", err)
 		order(func(tr *run.Trigger) { tr.IdempotencyKey = fmt.Sprint("k", n-2) }) // takes the slot over
 		late := order(delayed)
@@ -252,7 +252,7 @@ func TestEngineHasTheRightsItNeeds(t *testing.T) {
 	_, err = e.ResumeDrain(ctx, "prod", by)
 	must("resume", err)
 	(&mollifiertest.Stores{Redis: r.cfg.Redis, Prefix: "m", Postgres: r.cfg.Postgres}).RequireDrained(t)
-	taken, err := e.Take(ctx, 100)
+	taken, err := e.Take(ctx, run.TakeRequest{Most: 100})
 	must("take", err)
 	if len(taken) < 6 {
 		t.Fatalf("%d runs could be taken", len(taken))

@@ -101,14 +101,16 @@ func others(ctx context.Context, engine *mollifier.Engine, id run.ID) (all []any
 		all = append(all, found, err)
 	}
 	{
-		cleared, err := engine.Reset(ctx, "acme", "prod", "send-invoice", "order-42")
+		cleared, err := engine.Reset(ctx, run.ResetRequest{
+			Organisation: "acme", Environment: "prod", Task: "send-invoice", IdempotencyKey: "order-42",
+		})
 		all = append(all, cleared, err)
 	}
 	return all
 }
 
 func works(ctx context.Context, engine *mollifier.Engine, work func([]byte) ([]byte, error)) error {
-	runs, err := engine.Take(ctx, 10)
+	runs, err := engine.Take(ctx, run.TakeRequest{Most: 10})
 	if err != nil {
 		return err
 	}

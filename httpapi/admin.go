@@ -19,8 +19,8 @@ import (
 // Worker is what the admin routes need of the engine: how runs leave the
 // queue. It is safe for concurrent use.
 type Worker interface {
-	// Take hands out up to n runs that may start now, each to one caller only.
-	Take(ctx context.Context, n int) ([]run.Run, error)
+	// Take hands out runs that may start now, each to one caller only.
+	Take(ctx context.Context, r run.TakeRequest) ([]run.Run, error)
 	// Finish moves a run to the status that its worker reports. Errors:
 	// run.ErrInvalid, run.ErrNotFound, run.ErrConflict, run.ErrUnavailable.
 	Finish(ctx context.Context, environment string, id run.ID, f run.Finish) (run.Run, error)
@@ -124,7 +124,7 @@ func (a *admin) take(ctx context.Context, c *call) (reply, error) {
 			return reply{}, malformed("n", "from 1 to "+strconv.Itoa(maxTake))
 		}
 	}
-	runs, err := a.Worker.Take(ctx, n)
+	runs, err := a.Worker.Take(ctx, run.TakeRequest{Most: n})
 	if err != nil {
 		return reply{}, err
 	}

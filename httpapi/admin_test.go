@@ -24,8 +24,8 @@ type worker struct {
 	overrides
 }
 
-func (w *worker) Take(_ context.Context, n int) ([]run.Run, error) {
-	w.n = n
+func (w *worker) Take(_ context.Context, r run.TakeRequest) ([]run.Run, error) {
+	w.n = r.Most
 	return w.runs, w.err
 }
 

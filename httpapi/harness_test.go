@@ -161,8 +161,8 @@ func (e *engine) Replay(ctx context.Context, environment string, id run.ID, edit
 	return e.Trigger(ctx, r.Trigger)
 }
 
-func (e *engine) Reset(_ context.Context, organisation, environment, task, key string) (run.ID, error) {
-	e.changes = append(e.changes, strings.Join([]string{"reset", organisation, environment, task, key}, " "))
+func (e *engine) Reset(_ context.Context, r run.ResetRequest) (run.ID, error) {
+	e.changes = append(e.changes, strings.Join([]string{"reset", r.Organisation, r.Environment, r.Task, r.IdempotencyKey}, " "))
 	return id1, e.changeErr
 }
 

@@ -35,7 +35,9 @@ func (a *api) resetKey(ctx context.Context, c *call) (reply, error) {
 		return reply{}, err
 	}
 	key := c.PathValue("key")
-	_, err = a.Engine.Reset(ctx, c.env.Organisation.ID, c.env.ID, body.Task.value, key)
+	_, err = a.Engine.Reset(ctx, run.ResetRequest{
+		Organisation: c.env.Organisation.ID, Environment: c.env.ID, Task: body.Task.value, IdempotencyKey: key,
+	})
 	if errors.Is(err, run.ErrNotFound) {
 		return reply{}, newProblem(http.StatusNotFound, "key-not-found", "No run holds this idempotency key").with("X-Should-Retry", "false")
 	}

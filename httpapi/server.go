@@ -41,7 +41,7 @@ type Engine interface {
 	Replay(ctx context.Context, environment string, id run.ID, edit func(*run.Trigger) error) (run.Result, error)
 	// Reset ends the interval of an idempotency key. Errors: run.ErrInvalid,
 	// run.ErrNotFound when no run holds it, run.ErrUnavailable.
-	Reset(ctx context.Context, organisation, environment, task, idempotencyKey string) (run.ID, error)
+	Reset(ctx context.Context, r run.ResetRequest) (run.ID, error)
 	// SpendToken takes a token that may be used once for one use, both by their
 	// SHA-256, until a time. Errors: run.ErrConflict when it was used for another
 	// use; run.ErrUnavailable.

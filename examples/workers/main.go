@@ -42,7 +42,7 @@ func (p *Pool) Run(ctx context.Context) {
 
 func (p *Pool) work(ctx context.Context) {
 	for ctx.Err() == nil {
-		runs, err := p.Engine.Take(ctx, 1)
+		runs, err := p.Engine.Take(ctx, run.TakeRequest{Most: 1})
 		if err != nil {
 			slog.Warn("take", "error", err)
 		}

@@ -82,7 +82,7 @@ func TestRecover(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if taken, err := node.Take(t.Context(), 1); err != nil || len(taken) != 1 {
+	if taken, err := node.Take(t.Context(), run.TakeRequest{Most: 1}); err != nil || len(taken) != 1 {
 		t.Fatalf("%v, %v", taken, err)
 	}
 	p := &Pool{Engine: node.Engine, Lost: time.Hour}
@@ -93,7 +93,7 @@ func TestRecover(t *testing.T) {
 	if back, err := p.Recover(t.Context(), "prod"); err != nil || back != 1 {
 		t.Errorf("%d handed back, %v", back, err)
 	}
-	if taken, err := node.Take(t.Context(), 1); err != nil || len(taken) != 1 || taken[0].ID != lost.ID() {
+	if taken, err := node.Take(t.Context(), run.TakeRequest{Most: 1}); err != nil || len(taken) != 1 || taken[0].ID != lost.ID() {
 		t.Errorf("%v, %v", taken, err)
 	}
 }
