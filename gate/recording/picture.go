@@ -95,7 +95,7 @@ func (r *Report) draw(p func(string, ...any), e *Environment, top int) {
 			p(`<rect class="mollified" x="%.2f" y="%.2f" width="%.2f" height="%.2f"/>`, x, barsTop+barsHeight-passed-mollified, bar, mollified)
 		}
 	}
-	p(`<text class="soft" x="%d" y="%d">%d a column</text>`, left, barsTop-4, most)
+	p(`<text class="soft" x="%d" y="%d">at most %d in a column</text>`, left, barsTop-4, most)
 	p(`<path class="line" d="M%d %dH%d"/>`, left, barsTop+barsHeight, width-left)
 	for _, lane := range []struct {
 		class string
