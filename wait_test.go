@@ -52,7 +52,7 @@ func TestAParentWaitsForABufferedChild(t *testing.T) {
 	}
 	want := map[run.ID]bool{keyed.ID(): true, plain.ID(): true}
 	waitFor(t, "both children reach a worker", func() bool {
-		taken, err := e.Take(t.Context(), 10)
+		taken, err := e.Take(t.Context(), run.TakeRequest{Most: 10})
 		if err != nil {
 			return false
 		}
