@@ -198,7 +198,7 @@ func (a *api) spend(ctx context.Context, c *call, requestKey, idempotencyKey str
 		h := sha256.Sum256([]byte(part))
 		use.Write(h[:])
 	}
-	err := a.Engine.SpendToken(ctx, c.env.ID, c.token.Hash(), [sha256.Size]byte(use.Sum(nil)), c.token.Expires.Add(token.Leeway+spentMargin))
+	err := a.Engine.SpendToken(ctx, c.env.ID, c.token.Hash(), [sha256.Size]byte(use.Sum(nil)), c.token.Expires.Add(spentMargin))
 	if errors.Is(err, run.ErrConflict) {
 		return newProblem(http.StatusUnprocessableEntity, "token-used", "This one-time token has been used already")
 	}

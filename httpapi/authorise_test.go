@@ -221,7 +221,7 @@ func TestTokensThatAreNoCredential(t *testing.T) {
 	w := newWire(t)
 	w.withRun(id1, nil)
 	for name, text := range map[string]string{
-		"ended":             signed(t, func(c *token.Claims) { c.Expires = now.Add(-token.Leeway - time.Second) }, "admin"),
+		"ended":             signed(t, func(c *token.Claims) { c.Expires = now.Add(-time.Second) }, "admin"),
 		"of another":        signed(t, func(c *token.Claims) { c.Environment = "env_none" }, "admin"),
 		"cut":               signed(t, nil, "admin")[1:],
 		"with another body": strings.Replace(signed(t, nil, "admin"), ".", ".e", 1),

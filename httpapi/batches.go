@@ -157,6 +157,9 @@ func (b *batchBody) fill(r *run.BatchRequest) (err error) {
 		return malformed("runCount", "must be an integer")
 	}
 	r.Items = int(min(max(b.RunCount.value, 0), run.MaxBatchItems+1))
+	if !wholeKeyOptions(b.KeyOptions) {
+		return malformed("idempotencyKeyOptions", "must have key and scope")
+	}
 	if b.IdempotencyKeyTTL.set && r.KeyTTL == 0 {
 		if r.KeyTTL, err = keyTTL("idempotencyKeyTTL", b.IdempotencyKeyTTL.value); err != nil {
 			return err
@@ -192,6 +195,9 @@ func (a *api) retrieveBatch(ctx context.Context, c *call) (reply, error) {
 	if err := c.permit(token.Resource{Type: token.Batch, ID: id}); err != nil {
 		return reply{}, err
 	}
+	if !mayName(id) {
+		return reply{}, noBatch()
+	}
 	b, err := a.Engine.Batch(ctx, c.env.ID, id)
 	if errors.Is(err, run.ErrNotFound) {
 		return reply{}, noBatch()
@@ -200,6 +206,12 @@ func (a *api) retrieveBatch(ctx context.Context, c *call) (reply, error) {
 		return reply{}, err
 	}
 	return answer(viewBatch(&b))
+}
+
+// mayName reports whether a batch may be called so: what runs may be called.
+func mayName(batch string) bool {
+	_, err := run.ParseID(batch)
+	return err == nil
 }
 
 func noBatch() error {

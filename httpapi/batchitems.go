@@ -60,7 +60,7 @@ func (a *api) batchItems(ctx context.Context, c *call) (reply, error) {
 	if err := c.permitSome(token.Tasks); err != nil {
 		return reply{}, err
 	}
-	if c.token != nil && c.token.OneTime {
+	if c.token != nil && c.token.OneTime && mayName(c.PathValue("batchId")) {
 		switch opened, err := a.Engine.TokenOpened(ctx, c.env.ID, c.token.Hash(), c.PathValue("batchId")); {
 		case err != nil:
 			return reply{}, err
@@ -68,7 +68,10 @@ func (a *api) batchItems(ctx context.Context, c *call) (reply, error) {
 			return reply{}, forbidden()
 		}
 	}
-	h, err := a.Engine.BatchHeader(ctx, c.env.ID, c.PathValue("batchId"))
+	h, err := runstore.BatchHeader{}, error(run.ErrNotFound)
+	if id := c.PathValue("batchId"); mayName(id) {
+		h, err = a.Engine.BatchHeader(ctx, c.env.ID, id)
+	}
 	switch {
 	case errors.Is(err, run.ErrNotFound):
 		return reply{}, newProblem(http.StatusUnprocessableEntity, "batch-not-found", "This environment has no such batch").with("X-Should-Retry", "false")

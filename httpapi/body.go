@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,17 @@ const (
 func checkLength(r *http.Request) error {
 	if r.ContentLength < 0 || r.ContentLength > maxBody || r.Header.Get("Content-Length") == "" {
 		return errTooLarge
+	}
+	return nil
+}
+
+// checkCoding refuses a body that is compressed: what it unfolds to is not what was
+// measured.
+func checkCoding(r *http.Request) error {
+	for _, coding := range r.Header.Values("Content-Encoding") {
+		if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
+			return newProblem(http.StatusUnsupportedMediaType, "content-encoding", "Content-Encoding must be identity, or absent")
+		}
 	}
 	return nil
 }

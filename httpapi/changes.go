@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -35,11 +36,11 @@ type rescheduleBody struct {
 // metadataBody replaces metadata or applies operations to it, and to that of the
 // run's parent and root.
 type metadataBody struct {
-	Metadata         jsontext.Value      `json:"metadata"`
-	MetadataType     field[string]       `json:"metadataType"`
-	Operations       []metadataOperation `json:"operations"`
-	ParentOperations []metadataOperation `json:"parentOperations"`
-	RootOperations   []metadataOperation `json:"rootOperations"`
+	Metadata         jsontext.Value             `json:"metadata"`
+	MetadataType     field[string]              `json:"metadataType"`
+	Operations       field[[]metadataOperation] `json:"operations"`
+	ParentOperations field[[]metadataOperation] `json:"parentOperations"`
+	RootOperations   field[[]metadataOperation] `json:"rootOperations"`
 }
 
 type metadataOperation struct {
@@ -159,8 +160,8 @@ func (a *api) setMetadata(ctx context.Context, c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if body.Metadata != nil && body.Metadata.Kind() != jsontext.KindBeginObject {
-		return reply{}, malformed("metadata", "must be an object")
+	if err := body.validate(); err != nil {
+		return reply{}, err
 	}
 	r, err := a.changeMetadata(ctx, c.env.ID, id, body.change())
 	if err != nil {
@@ -183,7 +184,7 @@ func (a *api) changeRelatives(ctx context.Context, c *call, r *run.Run, body *me
 		what       string
 		id         run.ID
 		operations []metadataOperation
-	}{{"parent", r.Trigger.ParentRun, body.ParentOperations}, {"root", r.RootRun, body.RootOperations}} {
+	}{{"parent", r.Trigger.ParentRun, body.ParentOperations.value}, {"root", r.RootRun, body.RootOperations.value}} {
 		if len(relative.operations) == 0 {
 			continue
 		}
@@ -213,15 +214,39 @@ func (a *api) changeMetadata(ctx context.Context, environment string, id run.ID,
 	return r, err
 }
 
-func (b *metadataBody) change() run.MetadataChange {
-	c := run.MetadataChange{Operations: operations(b.Operations)}
-	if b.Metadata != nil && c.Operations == nil {
-		c.Replace = &run.Metadata{Bytes: b.Metadata, Type: b.MetadataType.value}
+// validate refuses the whole body for a fault in any part of it: of relatives
+// nothing can be answered any more once the run itself has changed.
+func (b *metadataBody) validate() error {
+	if b.Metadata != nil && b.Metadata.Kind() != jsontext.KindBeginObject {
+		return malformed("metadata", "must be an object")
 	}
-	return c
+	for _, part := range []struct {
+		name string
+		from field[[]metadataOperation]
+	}{{"operations", b.Operations}, {"parentOperations", b.ParentOperations}, {"rootOperations", b.RootOperations}} {
+		change := run.MetadataChange{Operations: operations(part.from.value)}
+		var invalid *run.InvalidError
+		if err := change.Validate(); errors.As(err, &invalid) {
+			named := *invalid
+			named.Field = part.name + strings.TrimPrefix(named.Field, "operations")
+			return &named
+		}
+	}
+	return nil
 }
 
-func operations(in []metadataOperation) (out []run.MetadataOperation) {
+func (b *metadataBody) change() run.MetadataChange {
+	if b.Operations.set {
+		return run.MetadataChange{Operations: operations(b.Operations.value)}
+	}
+	if b.Metadata != nil {
+		return run.MetadataChange{Replace: &run.Metadata{Bytes: b.Metadata, Type: b.MetadataType.value}}
+	}
+	return run.MetadataChange{}
+}
+
+func operations(in []metadataOperation) []run.MetadataOperation {
+	out := make([]run.MetadataOperation, 0, len(in))
 	for _, o := range in {
 		out = append(out, run.MetadataOperation{Type: run.MetadataOp(o.Type.value), Key: o.Key.value, Value: o.Value})
 	}

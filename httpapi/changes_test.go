@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"strings"
@@ -71,6 +72,8 @@ func TestChangesRefused(t *testing.T) {
 		{"PUT", "/api/v1/runs/ID/metadata", `{"metadata":"x"}`, nil, 400, "invalid"},
 		{"PUT", "/api/v1/runs/ID/metadata", `{"metadata":{}}`, run.ErrConflict, 422, "run-ended"},
 		{"PUT", "/api/v1/runs/ID/metadata", `{"operations":1}`, nil, 400, "invalid"},
+		{"PUT", "/api/v1/runs/ID/metadata", `{"operations":null}`, nil, 400, "invalid"},
+		{"PUT", "/api/v1/runs/ID/metadata", `{"operations":[null]}`, nil, 400, "invalid"},
 		{"POST", "/api/v1/idempotencyKeys/k/reset", `{}`, nil, 400, "invalid"},
 		{"POST", "/api/v1/idempotencyKeys/k/reset", `{"taskIdentifier":"t"}`, run.ErrNotFound, 404, "key-not-found"},
 	} {
@@ -84,6 +87,34 @@ func TestChangesRefused(t *testing.T) {
 		if c.err == nil && len(w.engine.changes) > 0 {
 			t.Errorf("%s %s reached the engine: %v", c.path, c.body, w.engine.changes)
 		}
+	}
+}
+
+// A fault in the operations for a relative is found before the run itself changes,
+// and operations win over metadata even if there are none of them: case 91.
+func TestMetadataIsLookedAtAsAWhole(t *testing.T) {
+	t.Parallel()
+	put := func(body string) (*wire, *httptest.ResponseRecorder) {
+		w := newWire(t)
+		w.engine.runs["env_prod/"+id1.String()] = plainRun()
+		return w, w.do(request("PUT", "/api/v1/runs/"+id1.String()+"/metadata", prodKey, body))
+	}
+	set := `{"type":"set","key":"a","value":1}`
+	for operation, rule := range map[string]string{
+		`{"type":"nope","key":"a","value":1}`: ".type: one of set, append, remove, increment, delete, update", `{}`: ".type: one of ",
+		`{"type":"set","key":"a"}`: ".set: value must be JSON", `{"type":"increment","key":"a","value":"1"}`: ".increment: value must be a number",
+		`{"type":"update","value":[]}`: ".update: value must be an object", `{"type":"set","key":"$.*","value":1}`: ".key: ",
+		`1`: ": must be an array of objects", `null`: ".type: one of ",
+	} {
+		for _, name := range []string{"operations", "parentOperations", "rootOperations"} {
+			w, rec := put(`{"` + name + `":[` + set + `,` + operation + `]}`)
+			if rec.Code != 400 || !strings.HasPrefix(member(t, rec, "error"), name+rule) || len(w.engine.changes) != 0 {
+				t.Errorf("%s %s: %d %s, %v", name, operation, rec.Code, rec.Body, w.engine.changes)
+			}
+		}
+	}
+	if w, rec := put(`{"metadata":{"a":1},"operations":[]}`); rec.Code != 200 || len(w.engine.changes) != 0 {
+		t.Errorf("%d %v", rec.Code, w.engine.changes)
 	}
 }
 
@@ -164,6 +195,83 @@ func TestList(t *testing.T) {
 		rec := newWire(t).do(request("GET", "/api/v1/runs?"+query, prodKey, ""))
 		if rec.Code != 400 || member(t, rec, "field") != field {
 			t.Errorf("%s: %d %s", query, rec.Code, rec.Body)
+		}
+	}
+}
+
+// Clients that turn round in a list send the cursor that they follow and the one
+// that they followed before; the page is that of the first of them.
+func TestPagingBackAndForth(t *testing.T) {
+	t.Parallel()
+	w := newWire(t)
+	w.engine.listed = fallback.Page{Runs: []run.Run{plainRun()}, Next: id1, Previous: id2}
+	after, before := "", ""
+	for i, step := range []struct {
+		forth          bool
+		next, previous string // as the page shows them
+	}{
+		{true, "", ""},
+		{true, "", ""},
+		{false, ".1", ""},
+		{false, ".1", ""},
+		{true, ".1", ".1"},
+		{true, ".1", ".1"},
+		{false, ".2", ".1"},
+		{true, ".2", ".2"},
+		{false, ".3", ".2"},
+		{false, ".3", ".2"},
+		{true, ".3", ".3"},
+	} {
+		q := url.Values{"page[after]": {after}, "page[before]": {before}}
+		rec := w.do(request("GET", "/api/v1/runs?"+q.Encode(), prodKey, ""))
+		want := runstore.Page{Limit: 25}
+		if i > 0 && step.forth {
+			want.After = id1
+		} else if i > 0 {
+			want.Before = id2
+		}
+		next, previous := id1.String()+step.next, id2.String()+step.previous
+		if w.engine.page != want || !strings.Contains(rec.Body.String(), `"pagination":{"next":"`+next+`","previous":"`+previous+`"}`) {
+			t.Fatalf("step %d: %+v, want %+v; %s", i, w.engine.page, want, rec.Body)
+		}
+		if turn := i + 1; turn < 11 && []bool{true, false, false, true, true, false, true, false, false, true}[i] {
+			after = next
+		} else {
+			before = previous
+		}
+	}
+	for _, bad := range []string{"run_a.", "run_a.0", "run_a.-1", "run_a.x", "run_a.1.1", "run_a.99999999", ".1"} {
+		w.refused(request("GET", "/api/v1/runs?page[after]="+bad, prodKey, ""), http.StatusBadRequest, "Query Error")
+	}
+}
+
+// What no store could hold is not asked of one.
+func TestNamesThatNothingHas(t *testing.T) {
+	t.Parallel()
+	w := newWire(t)
+	for _, name := range []string{"%00", "a%2Fb", "%FF", strings.Repeat("b", 129)} {
+		w.refused(request("GET", "/api/v2/batches/"+name, prodKey, ""), http.StatusNotFound, "Batch not found")
+		w.refused(request("GET", "/realtime/v1/batches/"+name+"?offset=-1", prodKey, ""), http.StatusNotFound, "Batch not found")
+		r := request("POST", "/api/v3/batches/"+name+"/items", prodKey, "{}")
+		r.Header.Set("Content-Type", "application/x-ndjson")
+		w.refused(r, http.StatusUnprocessableEntity, "This environment has no such batch")
+	}
+	for _, tags := range []string{"a,%00", "%FF"} {
+		w.refused(request("GET", "/realtime/v1/runs?offset=-1&tags="+tags, prodKey, ""), http.StatusBadRequest, "tags: must be valid UTF-8")
+	}
+	w.do(request("GET", "/api/v1/runs?filter[queue]="+url.QueryEscape("my queue,task/a b,plain,!!"), prodKey, ""))
+	if want := []string{"my queue", "myqueue", "task/a b", "task/ab", "plain", "!!"}; !cmp.Equal(w.engine.filter.Queues, want) {
+		t.Errorf("%q", w.engine.filter.Queues)
+	}
+}
+
+func TestContentEncoding(t *testing.T) {
+	t.Parallel()
+	for coding, status := range map[string]int{"gzip": 415, "br, identity": 415, "identity": 200, "Identity": 200, "": 200} {
+		r := request("POST", triggerPath, prodKey, `{}`)
+		r.Header.Set("Content-Encoding", coding)
+		if rec := newWire(t).do(r); rec.Code != status {
+			t.Errorf("%q: %d %s", coding, rec.Code, rec.Body)
 		}
 	}
 }

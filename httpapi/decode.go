@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -27,12 +28,12 @@ type field[T any] struct {
 // UnmarshalJSONFrom implements json.UnmarshalerFrom.
 func (f *field[T]) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	kind, rule := jsontext.KindBeginObject, "must be an object"
-	switch any(f.value).(type) {
-	case string:
+	switch reflect.TypeFor[T]().Kind() {
+	case reflect.String:
 		kind, rule = jsontext.KindString, "must be a string"
-	case bool:
+	case reflect.Bool:
 		kind, rule = jsontext.KindTrue, "must be true or false"
-	case []string, []queueGate, []jsontext.Value:
+	case reflect.Slice:
 		kind, rule = jsontext.KindBeginArray, "must be an array"
 	}
 	got := d.PeekKind()
@@ -183,14 +184,34 @@ func decodeBody[T any](body []byte) (T, error) {
 	var syntactic *jsontext.SyntacticError
 	var semantic *json.SemanticError
 	switch {
-	case errors.Is(err, jsontext.ErrDuplicateName):
-		return v.value, malformed("body", "must not contain one name twice in an object")
 	case errors.As(err, &syntactic):
-		return v.value, malformed("body", fmt.Sprintf("must be valid JSON in valid UTF-8 (fault at byte %d)", syntactic.ByteOffset))
+		// A name in it may be the customer's own: only the place is told.
+		return v.value, malformed("body", fmt.Sprintf("%s (fault at byte %d)", syntaxRule(syntactic.Err), syntactic.ByteOffset))
 	case errors.As(err, &semantic) && semantic.Err != nil:
 		return v.value, malformed(fieldName(semantic.JSONPointer), semantic.Err.Error())
+	case semantic != nil:
+		return v.value, malformed(fieldName(semantic.JSONPointer), kindRule(semantic.GoType))
 	}
 	return v.value, malformed("body", "must be valid JSON")
+}
+
+func syntaxRule(err error) string {
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return "must not contain one name twice in an object"
+	case err != nil && err.Error() == "exceeded max depth":
+		return "must not be nested more than 10000 levels deep"
+	}
+	return "must be valid JSON in valid UTF-8"
+}
+
+// kindRule is what the elements of an array of our own types have to be: what
+// stands alone is a field, which knows its rule.
+func kindRule(t reflect.Type) string {
+	if t != nil && t.Kind() == reflect.String {
+		return "must be an array of strings"
+	}
+	return "must be an array of objects"
 }
 
 // fieldName turns a pointer into a field as the wire's documentation writes

@@ -10,7 +10,7 @@
 // # Order of checks
 //
 // A request is refused by the first of these that fails: method, credential,
-// content length, path, headers, JSON of the body, schema of the body. A
+// content length, content coding, path, headers, JSON of the body, schema of the body. A
 // refusal that is decided before the body was read first reads a bounded part
 // of it, because a client that is still sending would otherwise see a reset
 // connection instead of the answer.

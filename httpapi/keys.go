@@ -42,7 +42,23 @@ func (a *api) resetKey(ctx context.Context, c *call) (reply, error) {
 		return reply{}, newProblem(http.StatusNotFound, "key-not-found", "No run holds this idempotency key").with("X-Should-Retry", "false")
 	}
 	if err != nil {
-		return reply{}, err
+		return reply{}, ofReset(err)
 	}
 	return answer(idAnswer{key})
+}
+
+// ofReset has an error name the field as a reset's path and body do.
+func ofReset(err error) error {
+	var invalid *run.InvalidError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	named := *invalid
+	switch named.Field {
+	case "taskId":
+		named.Field = "taskIdentifier"
+	case "options.idempotencyKey":
+		named.Field = "key"
+	}
+	return &named
 }

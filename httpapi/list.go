@@ -91,7 +91,7 @@ func (a *api) list(ctx context.Context, c *call) (reply, error) {
 	if err != nil {
 		return reply{}, queryError(malformed("query", "must be encoded as a URL's query is"))
 	}
-	filter, page, err := parseList(query, a.Now(), c.oldVocabulary())
+	filter, page, turns, err := parseList(query, a.Now(), c.oldVocabulary())
 	if err != nil {
 		return reply{}, queryError(err)
 	}
@@ -106,11 +106,17 @@ func (a *api) list(ctx context.Context, c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return a.listed(c, runs)
+	return a.listed(c, runs, turns, !page.Before.IsZero())
 }
 
-func (a *api) listed(c *call, runs fallback.Page) (reply, error) {
+// listed answers a page that was asked for with so many turns; up says that it was
+// asked for towards newer runs.
+func (a *api) listed(c *call, runs fallback.Page, turns int, up bool) (reply, error) {
 	out := listAnswer{Data: []listItem{}}
+	next := turns
+	if up {
+		next++ // to go on from here means to turn round
+	}
 	for i := range runs.Runs {
 		item := listItem{viewRelated(&runs.Runs[i], a.Now()), environmentView{c.env.ID, c.env.Name}}
 		if c.oldVocabulary() {
@@ -118,12 +124,7 @@ func (a *api) listed(c *call, runs fallback.Page) (reply, error) {
 		}
 		out.Data = append(out.Data, item)
 	}
-	if !runs.Next.IsZero() {
-		out.Pagination.Next = runs.Next.String()
-	}
-	if !runs.Previous.IsZero() {
-		out.Pagination.Previous = runs.Previous.String()
-	}
+	out.Pagination = pagination{Next: cursor(runs.Next, next), Previous: cursor(runs.Previous, turns)}
 	re, err := answer(out)
 	if err == nil && runs.Partial {
 		re.header.Set(headerPartial, "true")
@@ -140,30 +141,78 @@ func inEnvironments(c *call, names []string) bool {
 	})
 }
 
-// parseList reads the query of a list. The error names the parameter.
-func parseList(q url.Values, now time.Time, old bool) (f runstore.Filter, p runstore.Page, err error) {
-	p.Limit = defaultPage
-	for name, values := range q {
-		for _, text := range values {
-			if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
-				return f, p, malformed(strings.ToValidUTF8(name, "?"), "must be valid UTF-8 without a NUL character")
-			}
+// storable reports whether a store can hold the text.
+func storable(text string) bool { return utf8.ValidString(text) && !strings.ContainsRune(text, 0) }
+
+// A cursor is the id of a run. Clients that page on from a page they paged back to
+// send both the cursor that they follow and the one that they followed before, so the
+// fresh one must be known by itself: of two, page[before] counts, unless page[after]
+// has more turns, which is how often its client turned round to older runs. Only then
+// are they told, behind a dot.
+const maxTurns = 1 << 20
+
+func cursor(id run.ID, turns int) string {
+	switch {
+	case id.IsZero():
+		return ""
+	case turns == 0:
+		return id.String()
+	}
+	return id.String() + "." + strconv.Itoa(min(turns, maxTurns))
+}
+
+func parseCursor(text string) (id run.ID, turns int, err error) {
+	text, suffix, turned := strings.Cut(text, ".")
+	if turned {
+		if turns, err = strconv.Atoi(suffix); err != nil || turns < 1 || turns > maxTurns {
+			return run.ID{}, 0, run.ErrBadID
 		}
 	}
+	id, err = run.ParseID(text)
+	return id, turns, err
+}
+
+// parsePage reads which page of the list is asked for.
+func parsePage(q url.Values) (p runstore.Page, turns int, err error) {
+	p.Limit = defaultPage
 	if text := q.Get("page[size]"); text != "" {
 		if p.Limit, err = strconv.Atoi(text); err != nil || p.Limit < 1 || p.Limit > maxPage {
-			return f, p, malformed("page[size]", "from 1 to "+strconv.Itoa(maxPage))
+			return p, 0, malformed("page[size]", "from 1 to "+strconv.Itoa(maxPage))
 		}
 	}
-	for name, id := range map[string]*run.ID{"page[after]": &p.After, "page[before]": &p.Before} {
-		if text := q.Get(name); text != "" {
-			if *id, err = run.ParseID(text); err != nil {
-				return f, p, malformed(name, "must be a cursor of an earlier page")
+	after, before := 0, 0
+	for _, c := range []struct {
+		name  string
+		id    *run.ID
+		turns *int
+	}{{"page[after]", &p.After, &after}, {"page[before]", &p.Before, &before}} {
+		if text := q.Get(c.name); text != "" {
+			if *c.id, *c.turns, err = parseCursor(text); err != nil {
+				return p, 0, malformed(c.name, "must be a cursor of an earlier page")
 			}
 		}
 	}
-	if !p.Before.IsZero() {
-		p.After = run.ID{} // clients that page back from a page they paged on to send both
+	if !p.Before.IsZero() && !p.After.IsZero() {
+		if after > before {
+			p.Before = run.ID{}
+		} else {
+			p.After = run.ID{}
+		}
+	}
+	return p, max(after, before), nil
+}
+
+// parseList reads the query of a list. The error names the parameter.
+func parseList(q url.Values, now time.Time, old bool) (f runstore.Filter, p runstore.Page, turns int, err error) {
+	for name, values := range q {
+		for _, text := range values {
+			if !storable(text) {
+				return f, p, 0, malformed(strings.ToValidUTF8(name, "?"), "must be valid UTF-8 without a NUL character")
+			}
+		}
+	}
+	if p, turns, err = parsePage(q); err != nil {
+		return f, p, 0, err
 	}
 	for _, text := range listOf(q, "filter[status]") {
 		status := run.Status(text)
@@ -171,7 +220,7 @@ func parseList(q url.Values, now time.Time, old bool) (f runstore.Filter, p runs
 			status = oldStatuses[text]
 		}
 		if !status.Valid() {
-			return f, p, malformed("filter[status]", "must be statuses of a run")
+			return f, p, 0, malformed("filter[status]", "must be statuses of a run")
 		}
 		f.Statuses = append(f.Statuses, status)
 		if old && status == run.Executing {
@@ -180,21 +229,27 @@ func parseList(q url.Values, now time.Time, old bool) (f runstore.Filter, p runs
 	}
 	f.Tasks, f.Versions = listOf(q, "filter[taskIdentifier]"), listOf(q, "filter[version]")
 	f.Tags, f.Regions = listOf(q, "filter[tag]"), listOf(q, "filter[region]")
-	f.Queues, f.Machines = listOf(q, "filter[queue]"), listOf(q, "filter[machine]")
+	f.Machines = listOf(q, "filter[machine]")
+	for _, name := range listOf(q, "filter[queue]") {
+		f.Queues = append(f.Queues, name)
+		if kept := queueName(name); kept != name && kept != "" {
+			f.Queues = append(f.Queues, kept) // as a trigger has kept it
+		}
+	}
 	f.Batch, f.BulkAction = q.Get("filter[batch]"), q.Get("filter[bulkAction]")
 	for _, machine := range f.Machines {
 		if !slices.Contains(run.Machines[:], machine) {
-			return f, p, malformed("filter[machine]", "one of "+strings.Join(run.Machines[:], ", "))
+			return f, p, 0, malformed("filter[machine]", "one of "+strings.Join(run.Machines[:], ", "))
 		}
 	}
 	if text := q.Get("filter[isTest]"); text != "" {
 		if text != "true" && text != "false" {
-			return f, p, malformed("filter[isTest]", "must be true or false")
+			return f, p, 0, malformed("filter[isTest]", "must be true or false")
 		}
 		test := text == "true"
 		f.Test = &test
 	}
-	return f, p, parseWhen(q, now, &f)
+	return f, p, turns, parseWhen(q, now, &f)
 }
 
 // parseWhen reads when the listed runs were made.

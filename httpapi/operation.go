@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"reflect"
 	"runtime/debug"
 	"strconv"
@@ -125,7 +126,43 @@ func (s *router) find(w http.ResponseWriter, r *http.Request) {
 		s.notFound(w, r) // the mux would redirect, and a redirect loses the method's meaning
 		return
 	}
-	s.mux.ServeHTTP(w, r)
+	s.mux.ServeHTTP(w, spelled(r))
+}
+
+// slash stands for a segment that is nothing but an encoded slash, which the mux
+// gives to no wildcard. No name that a store could hold has a NUL.
+const slash = "\x00slash"
+
+// spelled is the request with those segments as the mux takes them.
+func spelled(r *http.Request) *http.Request {
+	path := r.URL.EscapedPath()
+	if !strings.Contains(path, "/%2") {
+		return r
+	}
+	segments := strings.Split(path, "/")
+	for i, segment := range segments {
+		if strings.EqualFold(segment, "%2F") {
+			segments[i] = url.PathEscape(slash)
+		}
+	}
+	raw := strings.Join(segments, "/")
+	plain, err := url.PathUnescape(raw)
+	if err != nil || raw == path {
+		return r
+	}
+	to := *r.URL
+	to.Path, to.RawPath = plain, raw
+	r = r.WithContext(r.Context())
+	r.URL = &to
+	return r
+}
+
+// PathValue is the value of a wildcard of the path.
+func (c *call) PathValue(name string) string {
+	if v := c.Request.PathValue(name); v != slash {
+		return v
+	}
+	return "/"
 }
 
 // unclean reports whether a path has dot segments, or empty ones within.
@@ -240,6 +277,11 @@ func (s *router) perform(w http.ResponseWriter, r *http.Request, op *operation, 
 	}
 	if op.write || op.maybe && r.ContentLength != 0 {
 		if err = checkLength(r); err != nil {
+			return reply{}, err
+		}
+	}
+	if op.request != nil {
+		if err = checkCoding(r); err != nil {
 			return reply{}, err
 		}
 	}

@@ -74,6 +74,9 @@ func (a *api) followBatch(ctx context.Context, c *call) (reply, error) {
 	if err := c.permit(token.Resource{Type: token.Batch, ID: id}, token.Resource{Type: token.Runs}); err != nil {
 		return reply{}, err
 	}
+	if !mayName(id) {
+		return reply{}, noBatch()
+	}
 	if offset := c.URL.Query().Get("offset"); offset == "" || offset == fromStart { // who goes on has been told
 		_, err := a.Engine.BatchHeader(ctx, c.env.ID, id)
 		if errors.Is(err, run.ErrNotFound) {
@@ -95,6 +98,8 @@ func (a *api) followTags(ctx context.Context, c *call) (reply, error) {
 		return reply{}, malformed("tags", "must name at least one tag")
 	case len(tags) > maxShapeTags:
 		return reply{}, malformed("tags", "at most "+strconv.Itoa(maxShapeTags))
+	case !storable(strings.Join(tags, "")):
+		return reply{}, malformed("tags", "must be valid UTF-8 without a NUL character")
 	}
 	names := []token.Resource{{Type: token.Runs}}
 	for _, tag := range tags {

@@ -81,6 +81,46 @@ func TestOrderOfChecks(t *testing.T) {
 	w.refused(r, http.StatusBadRequest, "body: must be valid JSON")
 }
 
+// The error names the field, also inside arrays, and says which kind it has to be;
+// of a text that is no JSON it says what is wrong with it and where, and repeats
+// nothing of it.
+func TestBodiesNameTheirFault(t *testing.T) {
+	t.Parallel()
+	deep := strings.Repeat("[", 10_001) + strings.Repeat("]", 10_001)
+	for _, c := range []struct{ method, path, body, text string }{
+		{"POST", triggerPath, `{"options":{"concurrency":[1]}}`, "options.concurrency: must be an array of strings"},
+		{"POST", triggerPath, `{"options":{"concurrency":["a",["b"]]}}`, "options.concurrency: must be an array of strings"},
+		{"POST", triggerPath, `{"options":{"gates":["a"]}}`, "options.gates: must be an array of objects"},
+		{"POST", triggerPath, `{"options":{"gates":[{"queue":1}]}}`, "options.gates.queue: must be a string"},
+		{"POST", triggerPath, `{"payload":{"canary":1,"canary":2}}`, "body: must not contain one name twice in an object (fault at byte 23)"},
+		{"POST", triggerPath, `{"payload":` + deep + `}`, "body: must not be nested more than 10000 levels deep (fault at byte 10010)"},
+		{"POST", triggerPath, `{"payload":"\ud800"}`, "body: must be valid JSON in valid UTF-8 (fault at byte 12)"},
+		{"POST", "/api/v3/batches", `{"runCount":1,"taskIdentifiers":[{}]}`, "taskIdentifiers: must be an array of strings"},
+		{"POST", "/api/v3/batches", `{"runCount":1,"idempotencyKey":"k","idempotencyKeyOptions":{"key":"k"}}`, "idempotencyKeyOptions: must have key and scope"},
+		{"POST", "/api/v1/auth/public-tokens", `{"scopes":[1]}`, "scopes: must be an array of strings"},
+		{"POST", "/api/v1/auth/public-tokens", `{"scopes":["read:runs"],"realtime":{"skipColumns":[null,2]}}`, "realtime.skipColumns: must be an array of strings"},
+		{"PUT", "/api/v1/runs/" + id1.String() + "/metadata", `{"operations":"x"}`, "operations: must be an array"},
+		{"PUT", "/api/v1/runs/" + id1.String() + "/metadata", `{"rootOperations":[1]}`, "rootOperations: must be an array of objects"},
+	} {
+		rec := newWire(t).refused(request(c.method, c.path, prodKey, c.body), http.StatusBadRequest, "")
+		if got := member(t, rec, "error"); got != c.text || strings.Contains(rec.Body.String(), "canary") {
+			t.Errorf("%.60s: %q, want %q", c.body, got, c.text)
+		}
+	}
+	// What a user wrote may be as long for a batch as for a trigger.
+	long := strings.Repeat("k", 60_000)
+	rec := newWire(t).do(request("POST", "/api/v3/batches", prodKey, `{"runCount":1,"idempotencyKey":"k","idempotencyKeyOptions":{"key":"`+long+`","scope":"run"}}`))
+	if rec.Code != http.StatusAccepted {
+		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+	// Of a reset the fields have other names than of a trigger.
+	for field, text := range map[string]string{"taskId": "taskIdentifier: wrong", "options.idempotencyKey": "key: wrong"} {
+		w := newWire(t)
+		w.engine.changeErr = &run.InvalidError{Field: field, Rule: "wrong"}
+		w.refused(request("POST", "/api/v1/idempotencyKeys/k/reset", prodKey, `{"taskIdentifier":"t"}`), http.StatusBadRequest, text)
+	}
+}
+
 func TestContentLength(t *testing.T) {
 	t.Parallel()
 	w := newWire(t)

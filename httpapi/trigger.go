@@ -81,6 +81,11 @@ type keyOptions struct {
 	Scope field[string] `json:"scope"`
 }
 
+// wholeKeyOptions reports whether they are absent, or have all that they need.
+func wholeKeyOptions(o field[keyOptions]) bool {
+	return !o.set || o.value.Key.set && o.value.Scope.value != ""
+}
+
 type queue struct {
 	Name field[string] `json:"name"`
 }
@@ -320,7 +325,7 @@ func (b *triggerBody) fill(t *run.Trigger, kind tenant.Type, now time.Time) (err
 // fillKey takes the key of the body where no header gave one. What the user
 // wrote belongs to the body's key, so another key does not show it.
 func (o *triggerOptions) fillKey(t *run.Trigger) (err error) {
-	if o.KeyOptions.set && (!o.KeyOptions.value.Key.set || !o.KeyOptions.value.Scope.set || o.KeyOptions.value.Scope.value == "") {
+	if !wholeKeyOptions(o.KeyOptions) {
 		return malformed("options.idempotencyKeyOptions", "must have key and scope")
 	}
 	if o.IdempotencyKeyTTL.set && t.KeyTTL == 0 {

@@ -167,6 +167,8 @@ func TestTaskIDIsOneEscapedSegment(t *testing.T) {
 		"a%2F%2Fb":           "a//b",
 		"trigger":            "trigger",
 		"%25":                "%",
+		"%2F":                "/",
+		"%2f":                "/",
 	} {
 		got := newWire(t).triggered(request(http.MethodPost, "/api/v1/tasks/"+path+"/trigger", prodKey, `{}`))
 		if got.Task != want {

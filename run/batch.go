@@ -65,7 +65,7 @@ func (b *BatchRequest) Validate() error {
 	if b.KeyTTL != 0 {
 		v.span("idempotencyKeyTTL", b.KeyTTL, MinKeyTTL, MaxKeyTTL)
 	}
-	v.units("idempotencyKeyOptions.key", b.KeyOptions.Key, MaxKeyLen)
+	v.name("idempotencyKeyOptions.key", b.KeyOptions.Key, MaxShownKeyLen, false)
 	v.oneOf("idempotencyKeyOptions.scope", b.KeyOptions.Scope, "run", "attempt", "global")
 	v.name("request idempotency key", b.RequestKey, MaxRequestKeyLen, false)
 	return v.err()

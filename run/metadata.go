@@ -53,11 +53,8 @@ func (c *MetadataChange) Result(current Metadata) (*Metadata, error) {
 	if c.Operations == nil {
 		return c.replacement()
 	}
-	if len(c.Operations) > MaxOperations {
-		return nil, &InvalidError{"operations", fmt.Sprintf("at most %d", MaxOperations), TooLarge}
-	}
-	if len(c.Operations) == 0 {
-		return nil, nil
+	if err := c.Validate(); err != nil || len(c.Operations) == 0 {
+		return nil, err
 	}
 	if current.Type != "" && !isJSON(current.Type) {
 		return nil, &InvalidError{"operations", "only on metadata that is JSON", Unprocessable}
@@ -88,6 +85,24 @@ func (c *MetadataChange) Result(current Metadata) (*Metadata, error) {
 		current.Type = DefaultPayloadType
 	}
 	return &Metadata{result, current.Type}, nil
+}
+
+// Validate refuses what no run's metadata could take, whatever it is: the errors
+// of [MetadataChange.Result] that do not depend on the run.
+func (c *MetadataChange) Validate() error {
+	if c.Operations == nil {
+		_, err := c.replacement()
+		return err
+	}
+	if len(c.Operations) > MaxOperations {
+		return &InvalidError{"operations", fmt.Sprintf("at most %d", MaxOperations), TooLarge}
+	}
+	for i := range c.Operations {
+		if _, _, err := c.Operations[i].read(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *MetadataChange) replacement() (*Metadata, error) {
@@ -122,33 +137,43 @@ func isJSON(contentType string) bool {
 // apply changes doc and returns the document, which is another one only after
 // an update.
 func (o *MetadataOperation) apply(doc *node) (*node, error) {
-	var value *node
-	if o.Type != OpDelete {
-		var ok bool
-		if value, ok = parseStrictly(o.Value); !ok {
-			return nil, o.malformed("value must be JSON")
-		}
-	}
-	switch o.Type {
-	case OpUpdate:
-		if value.kind() != '{' {
-			return nil, o.malformed("value must be an object")
-		}
+	value, steps, err := o.read()
+	switch {
+	case err != nil:
+		return nil, err
+	case o.Type == OpUpdate:
 		return value, nil
-	case OpIncrement:
-		if value.kind() != '0' {
-			return nil, o.malformed("value must be a number")
-		}
-	case OpSet, OpAppend, OpRemove, OpDelete:
-	default:
-		return nil, &InvalidError{"operations.type", "one of set, append, remove, increment, delete, update", Malformed}
-	}
-	steps, ok := parsePath(o.Key)
-	if !ok {
-		return nil, &InvalidError{"operations.key", fmt.Sprintf("a name, or $. and a path of at most %d steps without wildcards", maxSteps), Malformed}
 	}
 	doc.change(steps, func(old *node) (*node, bool) { return o.at(old, value) })
 	return doc, nil
+}
+
+// read takes the operation apart, or says what is wrong with it whatever the
+// document.
+func (o *MetadataOperation) read() (value *node, steps []string, err error) {
+	switch o.Type {
+	case OpSet, OpAppend, OpRemove, OpIncrement, OpDelete, OpUpdate:
+	default:
+		return nil, nil, &InvalidError{"operations.type", "one of set, append, remove, increment, delete, update", Malformed}
+	}
+	ok := true
+	if o.Type != OpDelete {
+		if value, ok = parseStrictly(o.Value); !ok {
+			return nil, nil, o.malformed("value must be JSON")
+		}
+	}
+	switch {
+	case o.Type == OpUpdate && value.kind() != '{':
+		return nil, nil, o.malformed("value must be an object")
+	case o.Type == OpUpdate:
+		return value, nil, nil
+	case o.Type == OpIncrement && value.kind() != '0':
+		return nil, nil, o.malformed("value must be a number")
+	}
+	if steps, ok = parsePath(o.Key); !ok {
+		return nil, nil, &InvalidError{"operations.key", fmt.Sprintf("a name, or $. and a path of at most %d steps without wildcards", maxSteps), Malformed}
+	}
+	return value, steps, nil
 }
 
 func (o *MetadataOperation) malformed(rule string) error {

@@ -16,9 +16,6 @@ const (
 	audience = "https://api.trigger.dev"
 )
 
-// Leeway is how far the clock of whoever signed a token may be off.
-const Leeway = 30 * time.Second
-
 // ErrInvalid: the text is no public token, or one that has ended.
 var ErrInvalid = errors.New("token: invalid public token")
 
@@ -40,7 +37,7 @@ type Claims struct {
 	OneTime bool
 	// SkipColumns are the columns that realtime answers leave out for the bearer.
 	SkipColumns []string
-	// Expires is its end. The issuer may be wrong about the time by [Leeway].
+	// Expires is its end, to the second.
 	Expires time.Time
 
 	hash [sha256.Size]byte
@@ -108,7 +105,7 @@ func parser(now time.Time) *jwt.Parser {
 	return jwt.NewParser(
 		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithStrictDecoding(),
 		jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired(),
-		jwt.WithLeeway(Leeway), jwt.WithTimeFunc(func() time.Time { return now }),
+		jwt.WithTimeFunc(func() time.Time { return now }),
 	)
 }
 

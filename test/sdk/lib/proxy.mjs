@@ -4,6 +4,7 @@ import { createServer, request } from "node:http";
 /**
  * proxy listens until the test ends. rule gets each request, and may return
  *   { cut: true }       the node answers, the client does not hear it
+ *   { part: n }         the client hears the head and n bytes of the answer, then the connection is reset
  *   { refuse: true }    the connection ends before the node sees the request
  *   { answer: {status, headers, body} }   in the node's stead
  *   { to: url }         another node gets it
@@ -33,7 +34,9 @@ export async function proxy(t, target, rule = () => undefined) {
           exchange.answer = { status: back.statusCode, headers: back.headers, body: Buffer.concat(text).toString() };
           if (fate.cut) return res.socket.destroy();
           res.writeHead(back.statusCode, back.headers);
-          res.end(Buffer.concat(text));
+          if (fate.part === undefined) return res.end(Buffer.concat(text));
+          res.flushHeaders();
+          res.write(Buffer.concat(text).subarray(0, fate.part), () => res.socket.resetAndDestroy());
         });
       });
       onward.on("error", () => res.socket.destroy());

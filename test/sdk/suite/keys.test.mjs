@@ -69,12 +69,17 @@ everywhere("what a key names", async (t, env) => {
 
 everywhere("keys with any characters, up to 2,048 of them", async (t, env) => {
   const keys = [
-    "ключ:🙂", "a:b", "a", ":", "a:", "b", "%", "../../x", "\u0001", "line\nbreak", "'; drop table runs; --", "k".repeat(2048), "🙂".repeat(1024), "é", "e\u0301",
+    "ключ:🙂", "a:b", "a", "/", ":", "a:", "b", "%", "../../x", "\u0001", "line\nbreak", "'; drop table runs; --", "k".repeat(2048), "🙂".repeat(1024), "é", "e\u0301",
   ];
   const made = await Promise.all(keys.map((key) => env.trigger("odd", { options: { idempotencyKey: key } })));
   assert.equal(new Set(made.map((m) => m.id)).size, keys.length);
   const again = await Promise.all(keys.map((key) => env.trigger("odd", { options: { idempotencyKey: key } })));
   assert.deepEqual(again.map((m) => [m.id, m.isCached]), made.map((m) => [m.id, true]));
+  for (const [i, key] of keys.entries()) {
+    const path = `/api/v1/idempotencyKeys/${encodeURIComponent(key)}/reset`;
+    assert.deepEqual(await env.json(path, { method: "POST", body: { taskIdentifier: "odd" } }), { id: key });
+    assert.notEqual((await env.trigger("odd", { options: { idempotencyKey: key } })).id, made[i].id);
+  }
   for (const key of ["k".repeat(2049), "🙂".repeat(1025), "nul\u0000"]) {
     await env.json("/api/v1/tasks/odd/trigger", { method: "POST", body: { options: { idempotencyKey: key } } }, 400);
   }

@@ -27,6 +27,8 @@ everywhere("filters, alone and together", async (t, env) => {
     [{ tag: "b", status: "QUEUED" }, [mail]],
     [{ queue: { type: "custom", name: "bulk" } }, [mail]],
     [{ queue: { type: "task", name: "bill" } }, [gone]],
+    [{ queue: { type: "task", name: "folder/bill" } }, [bill]],
+    [{ queue: { type: "custom", name: "b u l k!" } }, [mail]],
     [{ queue: [{ type: "task", name: "bill" }, { type: "custom", name: "bulk" }] }, [gone, mail]],
     [{ machine: ["micro", "large-2x"] }, [bill, mail]],
     [{ region: "eu" }, [mail]],
@@ -86,6 +88,24 @@ everywhere("pages, forwards and backwards", async (t, env) => {
   assert.deepEqual(auto, made);
   assert.deepEqual(ids(await env.client.runs.list({ limit: 3, after: made[4], taskIdentifier: "page" })), made.slice(5, 8));
   assert.deepEqual(ids(await env.client.runs.list({ limit: 3, before: made[4], taskIdentifier: "page" })), made.slice(1, 4));
+});
+
+everywhere("back and forth in a list that grows", async (t, env) => {
+  const make = async (n) => {
+    const made = [];
+    for (let i = 0; i < n; i++) made.unshift((await env.client.tasks.trigger("p", i)).id);
+    return made;
+  };
+  const old = await make(10);
+  let page = await env.client.runs.list({ taskIdentifier: "p", limit: 4 });
+  assert.deepEqual(ids(page), old.slice(0, 4));
+  const all = [...(await make(6)), ...old];
+  const steps = [["Next", 10], ["Previous", 6], ["Previous", 2], ["Previous", 0, 2], ["Next", 2], ["Next", 6], ["Previous", 2], ["Next", 6], ["Next", 10], ["Next", 14]];
+  for (const [i, [step, from, to = from + 4]] of steps.entries()) {
+    page = await page[`get${step}Page`]();
+    assert.deepEqual(ids(page), all.slice(from, to), `step ${i}`);
+  }
+  assert.equal(page.hasNextPage(), false);
 });
 
 test("auto-paging while a storm is on sees every run once", async () => {

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import assert from "node:assert/strict";
 
 import { TriggerClient, auth, idempotencyKeys } from "@trigger.dev/sdk";
-import { environment, everywhere, nodes } from "../lib/nodes.mjs";
+import { environment, everywhere, nodes, rejects } from "../lib/nodes.mjs";
 import { proxy } from "../lib/proxy.mjs";
 
 /** losing is a client whose first answers are lost: the node did the work, the client does not know. */
@@ -28,6 +28,19 @@ everywhere("a trigger without a key whose answer was lost", async (t, env) => {
   assert.deepEqual((await env.client.runs.list({ taskIdentifier: "lost" })).data.map((r) => r.id), [id]);
   const other = await client.tasks.trigger("lost", { a: 1 });
   assert.notEqual(other.id, id, "another call is another run");
+});
+
+// The SDK takes a half answer for a wrong one and does not send again: its user does.
+everywhere("an answer that breaks off in its middle", async (t, env) => {
+  const { url } = await proxy(t, env.url, ({ count }) => (count < 3 ? { part: [0, 20, 100][count] } : undefined));
+  const client = new TriggerClient({ baseURL: url, accessToken: env.key });
+  for (let i = 0; i < 3; i++) {
+    const error = await rejects(() => client.tasks.trigger("part", 1, { idempotencyKey: "part" }), 200, "ApiSchemaValidationError");
+    assert.match(error.message, /Validation error/);
+  }
+  const { id, isCached } = await client.tasks.trigger("part", 1, { idempotencyKey: "part" });
+  assert.equal(isCached, true);
+  assert.deepEqual((await env.client.runs.list({ taskIdentifier: "part" })).data.map((r) => r.id), [id]);
 });
 
 everywhere("a trigger with a key whose answer was lost", async (t, env) => {

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 
 import { TriggerClient, auth } from "@trigger.dev/sdk";
 import { environment, everywhere, rejects, served } from "../lib/nodes.mjs";
+import { proxy } from "../lib/proxy.mjs";
 
 const skip = await served("/api/v1/auth/jwt/claims");
 const as = (env, accessToken) => new TriggerClient({ baseURL: env.url, accessToken });
@@ -49,7 +50,7 @@ test("tokens that are wrong", { skip }, async () => {
   const { id } = await env.client.tasks.trigger("t", 1);
   const good = await env.client.auth.createPublicToken({ scopes: { read: { runs: true } } });
   const [head, body, sig] = good.split(".");
-  const over = await env.client.auth.createPublicToken({ scopes: { read: { runs: true } }, expirationTime: new Date(Date.now() - 3_600_000) });
+  const over = await env.client.auth.createPublicToken({ scopes: { read: { runs: true } }, expirationTime: new Date(Date.now() - 1_000) });
   const claims = JSON.parse(Buffer.from(body, "base64url"));
   const enc = (o) => Buffer.from(JSON.stringify(o)).toString("base64url");
   for (const bad of [
@@ -95,4 +96,21 @@ test("withPublicToken and withTriggerPublicToken", { skip }, async () => {
     const seen = await env.client.auth.createPublicToken({ scopes: { read: { runs: [id] } } });
     await auth.withAuth({ baseURL: env.url, accessToken: seen }, async () => assert.equal((await runs.retrieve(id)).id, id));
   });
+});
+
+everywhere("one-time tokens, when answers are lost, and when many use one at once", { skip }, async (t, env) => {
+  const { auth, runs } = env.client, cut = new Set();
+  const { url } = await proxy(t, env.url, ({ method, path }) => !cut.has(method + path) && cut.add(method + path) && { cut: true });
+  const through = (accessToken) => new TriggerClient({ baseURL: url, accessToken, requestOptions: { retry: { maxAttempts: 3, minTimeoutInMs: 10, maxTimeoutInMs: 50 } } });
+  await through(await auth.createTriggerPublicToken("one", { expirationTime: "2h" })).tasks.trigger("one", 1);
+  assert.equal((await runs.list({ taskIdentifier: "one" })).data.length, 1);
+  await through(await auth.createBatchTriggerPublicToken("two", { expirationTime: "2h" })).tasks.batchTrigger("two", [{ payload: 1 }, { payload: 2 }]);
+  assert.equal((await runs.list({ taskIdentifier: "two" })).data.length, 2);
+
+  const client = as(env, await auth.createTriggerPublicToken("three", { expirationTime: "2h" }));
+  await rejects(() => client.tasks.trigger("three", 1, { tags: "x".repeat(200) }), 400);
+  await rejects(() => client.tasks.trigger("another", 1), 403);
+  const ends = await Promise.allSettled(Array.from({ length: 20 }, () => client.tasks.trigger("three", 1)));
+  assert.deepEqual(ends.map(({ reason }) => reason?.status).sort(), [...Array(19).fill(422), undefined], "what was refused has used nothing up");
+  assert.equal((await runs.list({ taskIdentifier: "three" })).data.length, 1);
 });

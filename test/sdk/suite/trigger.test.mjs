@@ -115,7 +115,7 @@ everywhere("a deep payload and a wide one", async (t, env) => {
   }
 });
 
-const names = [
+const names = ["/", 
   "folder/my task", "ünïcödé-任务", "emoji-🙂", "a:b:c", "with%2Fescape", "dots.and-dashes_", "q?x=1&y=2#frag", "a+b", "'quote\"", "~tilde", "x".repeat(128),
 ];
 
