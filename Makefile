@@ -56,6 +56,20 @@ test: deps lint ## lint, then all tests, under the race detector where there is 
 	@race=-race; if ! $(CAN_RACE); then race=; echo "no C compiler with headers: the race detector is left out"; fi; \
 	set -x; bin/teststack $(GO) test $$race -timeout 20m $(PKG)$(if $(filter ./...,$(PKG)), && bin/teststack $(GO) -C bench/peers test -mod=mod $$race -timeout 20m ./... && bin/teststack $(GO) -C examples test -mod=mod $$race -timeout 20m ./...)
 
+# What talks to Redis, for the suites that run on another one.
+REDIS_PKGS = ./redisdb ./claim ./buffer ./gate ./ring ./fleet ./override ./fallback ./drain .
+
+.PHONY: test-cluster
+test-cluster: deps ## what talks to Redis, on a Redis Cluster of three masters; some minutes (PKG=packages)
+	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack
+	MOLLIFIER_TEST_REDIS=cluster bin/teststack $(GO) test -count 1 -timeout 20m $(if $(filter ./...,$(PKG)),$(REDIS_PKGS),$(PKG))
+
+.PHONY: test-valkey
+test-valkey: deps ## the same on Valkey, which is fetched if need be; some minutes (PKG=packages)
+	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack
+	@programs=$$(sh scripts/valkey.sh bin/valkey) && folder=$$(mktemp -d) && chmod 755 $$folder && trap 'rm -rf '$$folder EXIT && set -x; \
+	PATH="$$programs:$$PATH" TMPDIR=$$folder bin/teststack $(GO) test -count 1 -timeout 20m $(if $(filter ./...,$(PKG)),$(REDIS_PKGS),$(PKG))
+
 .PHONY: test-sdk
 test-sdk: deps build ## drive a node with the SDK of trigger.dev from npm (FILES=suite/x.test.mjs for one file)
 	@sh scripts/test-sdk.sh $(FILES)

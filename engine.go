@@ -92,6 +92,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		e.loops.Go(func() { e.recorded.Run(loops) })
 	}
 	e.loops.Go(func() { e.quotas.watch(loops) })
+	e.loops.Go(func() { e.examine(loops) })
 	e.loops.Go(func() { e.enrolment.watch(loops) })
 	if !e.cfg.NoSweep {
 		e.loops.Go(func() { e.sweep(loops) })

@@ -73,7 +73,9 @@ func (e *Engine) open(ctx context.Context) error {
 		RedisDeadline: e.cfg.RedisDeadline, SettleDeadline: e.cfg.PostgresDeadline,
 		SettleSlots: max(1, e.cfg.PostgresConns/4),
 		MaxCallers:  e.cfg.MaxCallers, MaxBytes: e.cfg.MaxBytes, Logger: e.cfg.Logger,
-		Diverts:    func(organisation string) bool { return !e.cfg.NoDivert && e.mollifies(organisation) },
+		Diverts: func(organisation string) bool {
+			return !e.cfg.NoDivert && e.mollifies(organisation) && e.redis.Unfit() == nil
+		},
 		Durability: e.durability, Admit: e.quotas.admit, Accepted: e.drain.Notify, Witness: e.recent,
 	}
 	if e.telemetry != nil {

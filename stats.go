@@ -125,5 +125,6 @@ func (r readings) Unrecorded() uint64 {
 	}
 	return r.engine.recorded.Left()
 }
+func (r readings) Unfit() error { return r.engine.Unfit() }
 
 func (r readings) Enrolled(organisation string) bool { return r.engine.cfg.Enrolled(organisation) }

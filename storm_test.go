@@ -13,6 +13,7 @@ import (
 
 	mollifier "github.com/e0ff5a15/mollifier"
 	"github.com/e0ff5a15/mollifier/buffer"
+	"github.com/e0ff5a15/mollifier/internal/devstack/stacktest"
 	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
 )
@@ -169,7 +170,16 @@ func (w *witness) all() []run.ID {
 // its created-at. Two of the three nodes do not drain.
 func TestStormIsMollifiedAndDrainedOnce(t *testing.T) {
 	t.Parallel()
-	cfg := tripping(t)
+	t.Run("one server", func(t *testing.T) { t.Parallel(); stormOnce(t, tripping(t)) })
+	t.Run("a cluster", func(t *testing.T) {
+		t.Parallel()
+		cfg := tripping(t)
+		cfg.Redis, cfg.Prefix = stacktest.Cluster(t)
+		stormOnce(t, cfg)
+	})
+}
+
+func stormOnce(t *testing.T, cfg mollifier.Config) {
 	cfg.NoDrain = true
 	a, b := open(t, cfg), open(t, cfg)
 	w := watch(t, a, b)

@@ -3,47 +3,23 @@ package buffer
 import (
 	"fmt"
 	"maps"
-	"net"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/e0ff5a15/mollifier/claim"
-	"github.com/e0ff5a15/mollifier/internal/devstack"
 	"github.com/e0ff5a15/mollifier/internal/devstack/stacktest"
 	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
-// Every script on a server in cluster mode, which refuses a key of another slot,
+// Every script on a cluster of three masters, which refuses a key of another slot,
 // also one that a script forms itself (case 128).
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	l := must(net.Listen("tcp", "127.0.0.1:0"))
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	_ = l.Close()
-	server := stacktest.PrivateRedis(t, func(c *devstack.RedisConfig) {
-		c.Settings = map[string]string{"cluster-enabled": "yes", "cluster-port": port, "cluster-allow-reads-when-down": "no"}
-	})
-	raw := redis.NewClient(must(redis.ParseURL(server.URL())))
-	defer func() { _ = raw.Close() }()
-	if err := raw.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
-		t.Fatal(err)
-	}
-	ask := time.NewTicker(5 * time.Millisecond)
-	defer ask.Stop()
-	for !strings.Contains(raw.ClusterInfo(t.Context()).Val(), "cluster_state:ok") {
-		select {
-		case <-ask.C:
-		case <-t.Context().Done():
-			t.Fatal("the cluster never came up")
-		}
-	}
+	url, prefix := stacktest.Cluster(t)
 	keeper := &shelf{}
-	b := onRedis(t, redisdb.Config{URL: server.URL(), Prefix: "m", Partitions: 16, Deadline: 10 * time.Second}, Config{Keeper: keeper})
+	b := onRedis(t, redisdb.Config{URL: url, Prefix: prefix, Partitions: 16, Deadline: 10 * time.Second}, Config{Keeper: keeper})
 	if !b.db.Cluster() {
 		t.Fatal("no cluster")
 	}
@@ -124,8 +100,8 @@ func TestCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	kept := slices.Collect(maps.Values(keeper.kept))
-	for _, name := range raw.Keys(t.Context(), "m:*").Val() {
-		raw.Del(t.Context(), name)
+	for _, name := range stacktest.Keys(b.t, b.raw, prefix+":{*") {
+		b.raw.Del(t.Context(), name)
 	}
 	for round := range 2 {
 		for i, r := range b.Restore(t.Context(), kept) {
@@ -141,5 +117,90 @@ func TestCluster(t *testing.T) {
 	}
 	if err := b.sound(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The slot of a partition moves while its runs are accepted, changed, leased and acked.
+// Whatever fails meanwhile was not done at all; whoever repeats it afterwards succeeds;
+// and each run leaves the buffer once.
+func TestSlotMovesUnderARun(t *testing.T) {
+	t.Parallel()
+	c := stacktest.PrivateCluster(t, 2, 0, nil)
+	b := onRedis(t, redisdb.Config{URL: c.URL(), Prefix: "m", Partitions: 16, Deadline: 10 * time.Second}, Config{})
+	const p = 3
+	from, to := c.Master(0), c.Master(1)
+	if slot := must(b.raw.ClusterKeySlot(t.Context(), b.names.Leases(p)).Result()); slot >= 8192 {
+		from, to = to, from
+	}
+	acknowledged, left := map[run.ID]bool{}, map[run.ID]bool{}
+	offer := func(n int) {
+		var batch []Acceptance
+		for i := range n {
+			batch = append(batch, b.fresh(snap(p, fmt.Sprint("key ", len(acknowledged), " ", i))))
+		}
+		for i, a := range b.Accept(t.Context(), batch) {
+			if a.Err == nil && a.State == AcceptedNew {
+				acknowledged[batch[i].Snapshot.ID] = true
+			}
+		}
+	}
+	// drain does what a drainer does, and gives up where it is refused.
+	drain := func(n int) {
+		token := NewToken()
+		leases, err := b.Lease(t.Context(), p, env, n, token, time.Hour)
+		if err != nil {
+			b.lapse(p)
+			return
+		}
+		var acks []Ack
+		for i, l := range leases {
+			if i%3 == 1 {
+				_, _, _ = b.Patch(t.Context(), l.Ref, func(*Entry) (run.Patch, error) { return run.Patch{Delay: run.Instant(i + 1)}, nil })
+			}
+			acks = append(acks, Ack{Ref: l.Ref, Ver: 1000})
+		}
+		for i, a := range b.Ack(t.Context(), acks) {
+			if a.Err == nil && a.Done() {
+				left[acks[i].ID] = true
+			}
+		}
+		b.lapse(p)
+		_, _ = b.Reap(t.Context(), p, 100)
+		_, _ = b.Heads(t.Context(), []int{p})
+		_, _ = b.Sweep(t.Context(), p, 0, 10)
+		_, _ = b.List(t.Context(), env, Page{Limit: 50})
+		_, _ = b.Revive(t.Context(), p, 10)
+	}
+	offer(60)
+	drain(5)
+	moving := stacktest.MoveSlot(t, b.names.Leases(p), from, to)
+	for range 30 {
+		if moving.Keys(4) == 0 {
+			break
+		}
+		offer(3)
+		drain(4)
+	}
+	moving.End()
+	if err := b.sound(); err != nil {
+		t.Fatal(err)
+	}
+	offer(10)
+	for range 100 {
+		drain(50)
+		if u := must(b.Total(t.Context())); u.Entries == 0 {
+			break
+		}
+	}
+	if err := b.sound(); err != nil {
+		t.Fatal(err)
+	}
+	for id := range acknowledged {
+		if !left[id] {
+			t.Errorf("run %s was acknowledged, and never left the buffer", id)
+		}
+	}
+	if u := must(b.Total(t.Context())); u.Entries != 0 {
+		t.Errorf("%+v are left", u)
 	}
 }

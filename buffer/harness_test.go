@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/e0ff5a15/mollifier/claim"
 	"github.com/e0ff5a15/mollifier/internal/devstack/stacktest"
@@ -33,7 +32,7 @@ type bench struct {
 	t testing.TB
 	*Store
 	claims *claim.Store
-	raw    *redis.Client
+	raw    redis.UniversalClient
 	prefix string
 }
 
@@ -51,11 +50,7 @@ func onRedis(t testing.TB, at redisdb.Config, cfg Config) *bench {
 	if _, err := db.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	opt := must(redis.ParseURL(at.URL))
-	opt.Protocol = 2
-	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	raw := redis.NewClient(opt)
-	t.Cleanup(func() { _ = raw.Close() })
+	raw := stacktest.Client(t, at.URL)
 	return &bench{
 		t: t, Store: must(New(db, cfg)), claims: must(claim.New(db, claim.Config{})), raw: raw, prefix: at.Prefix,
 	}
@@ -99,8 +94,9 @@ func ref(s *run.Snapshot) Ref { return Ref{s.Trigger.Environment, s.ID} }
 func (b *bench) now() run.Instant { return run.InstantOf(must(b.raw.Time(b.t.Context()).Result())) }
 
 func (b *bench) epoch() string {
-	_, id, _ := strings.Cut(b.raw.Info(b.t.Context(), "server").Val(), "run_id:")
-	return strings.TrimSpace(strings.SplitN(id, "\r\n", 2)[0])
+	b.db.Run(b.t.Context(), []redisdb.Call{redisdb.ClockCall()})
+	_, _, epoch := b.db.LastTime()
+	return epoch
 }
 
 // fresh is an acceptance whose look into Postgres found nothing, just now.
@@ -228,7 +224,7 @@ func (b *bench) state() string {
 	b.t.Helper()
 	ctx := b.t.Context()
 	var out []string
-	for _, name := range b.raw.Keys(ctx, b.prefix+"*").Val() {
+	for _, name := range stacktest.Keys(b.t, b.raw, b.prefix+"*") {
 		var value any
 		switch b.raw.Type(ctx, name).Val() {
 		case "hash":
@@ -253,7 +249,7 @@ func (b *bench) sound() error {
 		totals := map[string]Usage{}
 		entries := map[string]map[string]string{} // not materialised, by "<tag>:<id>"
 		prefix := strings.TrimSuffix(b.names.Leases(p), "l")
-		for _, name := range b.raw.Keys(ctx, prefix+"e:*").Val() {
+		for _, name := range stacktest.Keys(b.t, b.raw, prefix+"e:*") {
 			f := b.fields(name)
 			for _, field := range []string{"v", "s", "st", "acc", "b"} {
 				if f[field] == "" {

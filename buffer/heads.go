@@ -43,9 +43,9 @@ type Partition struct {
 	Now      run.Instant // Redis's TIME
 }
 
-// Heads tells what partitions hold, each in its place. A partition whose answer
-// can not be read fails the call; an environment that can not be read is left
-// out of its partition.
+// Heads tells what partitions hold, each in its place. An environment that can not be
+// read is left out of its partition. With an error come those partitions that answered,
+// in order: on a cluster the others may be out.
 func (s *Store) Heads(ctx context.Context, partitions []int) ([]Partition, error) {
 	items := make([]item, len(partitions))
 	for i, p := range partitions {
@@ -54,19 +54,21 @@ func (s *Store) Heads(ctx context.Context, partitions []int) ([]Partition, error
 		}
 		items[i] = item{partition: p, keys: []string{s.names.Envs(p), s.names.Usage(p), s.names.Leases(p), s.names.Dead(p)}}
 	}
-	found := make([]Partition, len(partitions))
+	found := make([]Partition, 0, len(partitions))
+	var failed error
 	for i, a := range s.each(ctx, headsScript, nil, items) {
-		if a.err != nil {
-			return nil, a.err
-		}
 		p, ok := parsePartition(a.value)
-		if !ok {
-			return nil, redisdb.Unreadable()
+		switch {
+		case a.err != nil:
+			failed = a.err
+		case !ok:
+			failed = redisdb.Unreadable()
+		default:
+			p.Partition, p.Now = partitions[i], a.now
+			found = append(found, p)
 		}
-		p.Partition, p.Now = partitions[i], a.now
-		found[i] = p
 	}
-	return found, nil
+	return found, failed
 }
 
 const headWidth = 6

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/e0ff5a15/mollifier/internal/devstack/stacktest"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -40,7 +41,7 @@ func (b *bench) restore(k Kept, want Restored) {
 // dump is all that Redis holds of the bench, and goBack makes it so again.
 func (b *bench) dump() map[string]string {
 	all := map[string]string{}
-	for _, name := range b.raw.Keys(b.t.Context(), b.prefix+":{*").Val() {
+	for _, name := range stacktest.Keys(b.t, b.raw, b.prefix+":{*") {
 		all[name] = b.raw.Dump(b.t.Context(), name).Val()
 	}
 	return all
@@ -48,7 +49,7 @@ func (b *bench) dump() map[string]string {
 
 func (b *bench) goBack(all map[string]string) {
 	b.t.Helper()
-	for _, name := range b.raw.Keys(b.t.Context(), b.prefix+":{*").Val() {
+	for _, name := range stacktest.Keys(b.t, b.raw, b.prefix+":{*") {
 		b.raw.Del(b.t.Context(), name)
 	}
 	for name, value := range all {

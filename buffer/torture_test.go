@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/e0ff5a15/mollifier/internal/devstack/stacktest"
 	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
 )
@@ -96,7 +97,7 @@ func TestNoCustomerTextInNames(t *testing.T) {
 			t.Fatal("found under another environment")
 		}
 	}
-	for _, name := range b.raw.Keys(t.Context(), b.prefix+"*").Val() {
+	for _, name := range stacktest.Keys(b.t, b.raw, b.prefix+"*") {
 		if strings.Contains(name, "marker") {
 			t.Errorf("the name %q shows a customer's text", name)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/e0ff5a15/mollifier/internal/devstack/stacktest"
 	"github.com/e0ff5a15/mollifier/run"
 )
 
@@ -246,7 +247,7 @@ func TestTwin(t *testing.T) {
 	t.Parallel()
 	b := onShared(t)
 	rapid.Check(t, func(rt *rapid.T) {
-		for _, name := range b.raw.Keys(t.Context(), b.prefix+":{*").Val() {
+		for _, name := range stacktest.Keys(b.t, b.raw, b.prefix+":{*") {
 			b.raw.Del(t.Context(), name)
 		}
 		w := &twin{entries: map[run.ID]*twinEntry{}, records: map[string]*twinKey{}, taken: map[Token][]run.ID{}}

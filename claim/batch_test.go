@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/e0ff5a15/mollifier/internal/devstack/stacktest"
 	"github.com/e0ff5a15/mollifier/redisdb"
 	"github.com/e0ff5a15/mollifier/run"
 )
@@ -114,7 +115,7 @@ func TestNothingOfTheCustomerInRedis(t *testing.T) {
 	if len(seen) != len(texts)*len(texts) {
 		t.Fatalf("%d records for %d keys", len(seen), len(texts)*len(texts))
 	}
-	keys := b.raw.Keys(t.Context(), b.cfg.Prefix+"*").Val()
+	keys := stacktest.Keys(b.t, b.raw, b.cfg.Prefix+"*")
 	if len(keys) != len(seen)+1 {
 		t.Fatalf("%d names, want %d and the deployment's", len(keys), len(seen))
 	}

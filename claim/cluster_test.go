@@ -2,33 +2,23 @@ package claim
 
 import (
 	"fmt"
-	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/e0ff5a15/mollifier/internal/devstack"
 	"github.com/e0ff5a15/mollifier/internal/devstack/stacktest"
 	"github.com/e0ff5a15/mollifier/redisdb"
 )
 
-// The scripts on a server in cluster mode: keys of a call are declared and of
+// The scripts on a cluster of three masters: keys of a call are declared and of
 // one slot, and a batch over many partitions still is one Do (case 128).
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	server := stacktest.PrivateRedis(t, func(c *devstack.RedisConfig) {
-		c.Settings = map[string]string{"cluster-enabled": "yes", "cluster-port": freePort(t), "cluster-allow-reads-when-down": "no"}
-	})
-	raw := plain(t, server.URL())
-	if err := raw.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the cluster is up", func() bool {
-		return strings.Contains(raw.ClusterInfo(t.Context()).Val(), "cluster_state:ok")
-	})
-	b := onRedis(t, redisdb.Config{URL: server.URL(), Prefix: "m", Partitions: 64, Deadline: 10 * time.Second})
+	url, prefix := stacktest.Cluster(t)
+	b := onRedis(t, redisdb.Config{URL: url, Prefix: prefix, Partitions: 64, Deadline: 10 * time.Second})
+	raw := b.raw
 	caps, err := b.db.Open(t.Context())
 	if err != nil || !caps.Cluster {
 		t.Fatalf("%+v %v", caps, err)
@@ -94,20 +84,6 @@ func TestCluster(t *testing.T) {
 	if !redis.HasErrorPrefix(err, "CROSSSLOT") {
 		t.Fatalf("two slots in one call: %v", err)
 	}
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }
 
 // Everything works for a user who may do no more than this, on these keys.

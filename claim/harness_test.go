@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/e0ff5a15/mollifier/internal/devstack/stacktest"
 	"github.com/e0ff5a15/mollifier/redisdb"
@@ -27,7 +26,7 @@ type bench struct {
 	*Store
 	db  *redisdb.DB
 	cfg redisdb.Config
-	raw *redis.Client
+	raw redis.UniversalClient
 }
 
 // onShared opens a store on the shared Redis. Tests of rules, not of deadlines:
@@ -55,18 +54,7 @@ func onRedis(t testing.TB, cfg redisdb.Config) *bench {
 	return b
 }
 
-func plain(t testing.TB, url string) *redis.Client {
-	t.Helper()
-	opt, err := redis.ParseURL(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	opt.Protocol = 2
-	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	c := redis.NewClient(opt)
-	t.Cleanup(func() { _ = c.Close() })
-	return c
-}
+func plain(t testing.TB, url string) redis.UniversalClient { return stacktest.Client(t, url) }
 
 // key is one key of a test.
 type key struct {

@@ -119,12 +119,18 @@ func (p *planner) rest(ctx context.Context) {
 func (p *planner) look(ctx context.Context) bool {
 	found, err := p.buffer.Heads(ctx, p.all)
 	if err != nil {
-		if ctx.Err() == nil {
-			p.sleep(ctx, p.redisFailed("look for what waits", err), nil)
+		if ctx.Err() != nil {
+			return false
 		}
-		return false
+		wait := p.redisFailed("look for what waits", err)
+		if len(found) == 0 {
+			p.sleep(ctx, wait, nil)
+			return false
+		}
+		// Some partitions are out, and the others go on.
+	} else {
+		p.redis.served()
 	}
-	p.redis.served()
 	if p.granted.Swap(0) > 0 {
 		p.idle = 0
 	}

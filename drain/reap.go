@@ -9,8 +9,12 @@ import (
 // is bounded; the next one begins where it ended. It begins with what was put
 // aside because no build so far could read it: perhaps this one can.
 func (d *Drainer) reap(ctx context.Context) {
-	d.revive(ctx)
+	aside := make([]int, d.cfg.Partitions)
+	for p := range aside {
+		aside[p] = p
+	}
 	for cursor := 0; ; {
+		aside = d.revive(ctx, aside)
 		d.sleep(ctx, jitter(d.cfg.ReapEvery), nil)
 		if ctx.Err() != nil {
 			return
@@ -36,16 +40,22 @@ func (d *Drainer) reap(ctx context.Context) {
 	}
 }
 
-// revive is bounded: what is beyond that stays aside until the next start.
-func (d *Drainer) revive(ctx context.Context) {
-	for p := range d.cfg.Partitions {
+// revive is bounded: what is beyond that stays aside until the next start. It returns
+// the partitions that could not be asked.
+func (d *Drainer) revive(ctx context.Context, partitions []int) (left []int) {
+	for _, p := range partitions {
 		n, err := d.buffer.Revive(ctx, p, d.cfg.ReapLimit)
-		for err != nil && ctx.Err() == nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			left = append(left, p)
 			d.sleep(ctx, d.redisFailed("look for what was put aside", err), nil)
-			n, err = d.buffer.Revive(ctx, p, d.cfg.ReapLimit)
+			continue
 		}
 		if d.count.revived.Add(int64(n)); n > 0 {
 			d.log.Info("entries that had been put aside are tried again", slog.Int("partition", p), slog.Int("entries", n))
 		}
 	}
+	return left
 }

@@ -126,10 +126,11 @@ func (d *Drainer) sweepOnce(ctx context.Context, cursor int) int {
 		for i := range found {
 			var late []buffer.StaleRun
 			if found[i].Usage.Entries > 0 {
-				late, err = d.buffer.Sweep(ctx, found[i].Partition, d.cfg.StaleAfter, d.cfg.StaleLimit)
-			}
-			if err != nil {
-				break
+				var failed error
+				if late, failed = d.buffer.Sweep(ctx, found[i].Partition, d.cfg.StaleAfter, d.cfg.StaleLimit); failed != nil {
+					err = failed
+					continue
+				}
 			}
 			stale = append(stale, late...)
 			dead += found[i].Dead

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/e0ff5a15/mollifier/buffer"
 	"github.com/e0ff5a15/mollifier/fallback"
@@ -29,7 +28,7 @@ const partitions = 4
 type world struct {
 	t      testing.TB
 	db     *redisdb.DB
-	raw    *redis.Client
+	raw    redis.UniversalClient
 	buffer *buffer.Store
 	rows   *runstore.Store
 	reader *fallback.Reader
@@ -44,11 +43,7 @@ func newWorld(t testing.TB, tune ...func(*fallback.Config)) *world {
 	w.db = must(redisdb.New(redisdb.Config{URL: url, Prefix: prefix, Partitions: partitions, Deadline: 10 * time.Second}))
 	t.Cleanup(func() { _ = w.db.Close() })
 	must(w.db.Open(t.Context()))
-	opt := must(redis.ParseURL(url))
-	opt.Protocol = 2
-	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	w.raw = redis.NewClient(opt)
-	t.Cleanup(func() { _ = w.raw.Close() })
+	w.raw = stacktest.Client(t, url)
 	w.buffer = must(buffer.New(w.db, buffer.Config{}))
 	pg := stacktest.Postgres(t)
 	if err := schema.Migrate(t.Context(), pg); err != nil {

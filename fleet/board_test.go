@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { stacktest.Main(m, stacktest.NoLeaks()) }
 
-func open(t *testing.T) (*redisdb.DB, *redis.Client) {
+func open(t *testing.T) (*redisdb.DB, redis.UniversalClient) {
 	t.Helper()
 	url, prefix := stacktest.Redis(t)
 	db, err := redisdb.New(redisdb.Config{URL: url, Prefix: prefix, Partitions: 4, Deadline: 10 * time.Second})
@@ -26,13 +26,7 @@ func open(t *testing.T) (*redisdb.DB, *redis.Client) {
 	if _, err := db.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	options, err := redis.ParseURL(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw := redis.NewClient(options)
-	t.Cleanup(func() { _ = raw.Close() })
-	return db, raw
+	return db, stacktest.Client(t, url)
 }
 
 func exchange(t *testing.T, b *Board, text string) []Word {

@@ -27,6 +27,7 @@ const (
 	ReasonTriggerAndWait                // bypass: a parent run waits for it
 	ReasonOff                           // the switch is off
 	ReasonNotEnrolled                   // the organisation is not enrolled, and there is no shadow mode
+	ReasonUnfit                         // Redis may evict what is put into the buffer
 	ReasonForced                        // the environment is overridden to pass, or to mollify
 	ReasonBelowRate                     // nothing tripped
 	ReasonRate                          // the environment's rate
@@ -38,7 +39,7 @@ const (
 )
 
 var reasonNames = [reasons]string{
-	"debounce", "one_time_token", "trigger_and_wait", "switched_off", "not_enrolled", "forced", "below_rate",
+	"debounce", "one_time_token", "trigger_and_wait", "switched_off", "not_enrolled", "unfit", "forced", "below_rate",
 	"rate", "pressure_errors", "pressure_pool", "pressure_latency",
 }
 
@@ -69,6 +70,7 @@ type Input struct {
 	Off            bool // the master switch is off
 	Enrolled       bool // the organisation is
 	Shadow         bool // shadow mode is on
+	Unfit          bool // the buffer can not be relied on
 	Force          Force
 	Tripped        bool
 	Why            Reason // of Tripped
@@ -99,6 +101,9 @@ func Decide(in Input) Decision {
 		return Decision{Outcome: Pass, Reason: ReasonOff}
 	case !in.Enrolled && !in.Shadow:
 		return Decision{Outcome: Pass, Reason: ReasonNotEnrolled}
+	}
+	if in.Unfit {
+		return Decision{Outcome: Pass, Reason: ReasonUnfit, Counts: true}
 	}
 	over := Mollify
 	if !in.Enrolled {

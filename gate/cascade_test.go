@@ -10,7 +10,7 @@ func naive(in Input) Decision {
 	bypass := in.Debounce || in.OneTimeToken || in.TriggerAndWait
 	asked := in.Enrolled || in.Shadow
 	counts := !bypass && !in.Off && asked
-	over := counts && (in.Force == ForceMollify || (in.Force == ForceNone && in.Tripped))
+	over := counts && !in.Unfit && (in.Force == ForceMollify || (in.Force == ForceNone && in.Tripped))
 
 	want := Decision{Counts: counts}
 	if over && in.Enrolled {
@@ -25,10 +25,11 @@ func naive(in Input) Decision {
 		ReasonTriggerAndWait: in.TriggerAndWait && !in.OneTimeToken && !in.Debounce,
 		ReasonOff:            in.Off && !bypass,
 		ReasonNotEnrolled:    !asked && !in.Off && !bypass,
-		ReasonForced:         counts && in.Force != ForceNone,
-		ReasonBelowRate:      counts && in.Force == ForceNone && !in.Tripped,
+		ReasonUnfit:          counts && in.Unfit,
+		ReasonForced:         counts && !in.Unfit && in.Force != ForceNone,
+		ReasonBelowRate:      counts && !in.Unfit && in.Force == ForceNone && !in.Tripped,
 	}
-	if counts && in.Force == ForceNone && in.Tripped {
+	if counts && !in.Unfit && in.Force == ForceNone && in.Tripped {
 		why[in.Why] = true
 	}
 	for reason, holds := range why {
@@ -42,13 +43,13 @@ func naive(in Input) Decision {
 func TestTruthTable(t *testing.T) {
 	t.Parallel()
 	rows := 0
-	for bits := range 1 << 7 {
+	for bits := range 1 << 8 {
 		is := func(i int) bool { return bits>>i&1 == 1 }
 		for force := ForceNone; force <= ForceMollify; force++ {
 			for _, why := range []Reason{ReasonRate, ReasonPressureErrors, ReasonPressurePool, ReasonPressureLatency} {
 				in := Input{
 					Debounce: is(0), OneTimeToken: is(1), TriggerAndWait: is(2), Off: is(3),
-					Enrolled: is(4), Shadow: is(5), Tripped: is(6), Force: force, Why: why,
+					Enrolled: is(4), Shadow: is(5), Tripped: is(6), Unfit: is(7), Force: force, Why: why,
 				}
 				if got, want := Decide(in), naive(in); got != want {
 					t.Errorf("%+v: %s %s %t, want %s %s %t", in,
@@ -58,7 +59,7 @@ func TestTruthTable(t *testing.T) {
 			}
 		}
 	}
-	if rows != 128*3*4 {
+	if rows != 256*3*4 {
 		t.Errorf("%d rows", rows)
 	}
 }

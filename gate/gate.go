@@ -30,6 +30,7 @@ type Gate struct {
 	began time.Time
 
 	off, shadow atomic.Bool
+	unfit       atomic.Bool
 	overrides   overrides
 	pressure    pressure
 	decided     decisions
@@ -133,6 +134,7 @@ func (g *Gate) route(s *run.Snapshot, now, n int64) (r routed) {
 		Off:            g.off.Load(),
 		Enrolled:       g.cfg.Enrolled(t.Organisation),
 		Shadow:         g.shadow.Load(),
+		Unfit:          g.unfit.Load(),
 	}
 	r.enrolled = in.Enrolled
 	r.limits, in.Force = g.overrides.of(t.Environment)
@@ -157,6 +159,10 @@ func (g *Gate) route(s *run.Snapshot, now, n int64) (r routed) {
 	r.Decision = Decide(in)
 	return r
 }
+
+// SetUnfit says that nothing may be put into the buffer, whatever the rate, until it is
+// said otherwise. Triggers are counted meanwhile, so that the rate is known afterwards.
+func (g *Gate) SetUnfit(unfit bool) { g.unfit.Store(unfit) }
 
 // Observe tells the gate what one call to Postgres was like: how long it took
 // once it had a connection, how long it waited for one, and whether Postgres

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/e0ff5a15/mollifier/internal/devstack/stacktest"
 	"github.com/e0ff5a15/mollifier/redisdb"
@@ -30,24 +29,13 @@ func open(t testing.TB, url, prefix string) *redisdb.DB {
 	return db
 }
 
-func shared(t testing.TB) (db *redisdb.DB, raw *redis.Client) {
+func shared(t testing.TB) (db *redisdb.DB, raw redis.UniversalClient) {
 	t.Helper()
 	url, prefix := stacktest.Redis(t)
 	return open(t, url, prefix), plain(t, url)
 }
 
-func plain(t testing.TB, url string) *redis.Client {
-	t.Helper()
-	opt, err := redis.ParseURL(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	opt.Protocol = 2
-	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	c := redis.NewClient(opt)
-	t.Cleanup(func() { _ = c.Close() })
-	return c
-}
+func plain(t testing.TB, url string) redis.UniversalClient { return stacktest.Client(t, url) }
 
 // clock is a clock that a test moves.
 type clock struct {

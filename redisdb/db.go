@@ -17,8 +17,12 @@ import (
 // means its default.
 type Config struct {
 	// URL of Redis: redis://[user:password@]host:port[/db], rediss:// for TLS,
-	// unix:// for a socket. Required. If that server is part of a Redis
-	// Cluster, the cluster is used, and the URL is its seed.
+	// unix:// for a socket. Required. Behind it may stand, as a URL's parameters,
+	// addr=host:port for each further server of a Redis Cluster, one of which must
+	// answer at [DB.Open]; a server that is part of a cluster stands for the whole
+	// of it. With master_name=NAME the addresses are those of Sentinels (port 26379
+	// where there is none), which name the server; sentinel_username and
+	// sentinel_password are for them, user and password of the URL for the server.
 	URL string
 	// Prefix begins every name in Redis: 1 to 64 characters of
 	// [A-Za-z0-9_.:-]. Required; all nodes of a deployment share it.
@@ -44,9 +48,10 @@ type Config struct {
 	// BreakerPause is how long the breaker stays open before it lets a probe
 	// through; each DB draws its own within 20% of it. Default 500 ms.
 	BreakerPause time.Duration
-	// OnBreaker is told each new state of the breaker, in order, from the
-	// goroutine whose call changed it and under the breaker's lock: it must
-	// return at once and must not use the DB. Nil: nobody is told.
+	// OnBreaker is told each new state of a breaker (a cluster has one for each
+	// server), in order, from the goroutine whose call changed it and under the
+	// breaker's lock: it must return at once and must not use the DB. Nil: nobody is
+	// told.
 	OnBreaker func(BreakerState)
 }
 
@@ -105,12 +110,12 @@ func validPrefix(s string) bool {
 type DB struct {
 	cfg      Config
 	names    Names
-	breaker  *breaker
-	options  redis.Options
+	address  *address
 	clock    clock
 	unbroken unbroken
 
 	undurable atomic.Uint64
+	unfit     atomic.Pointer[unfitError] // what Examine found last
 
 	// link is nil until Open has succeeded once.
 	link atomic.Pointer[link]
@@ -121,10 +126,9 @@ type DB struct {
 
 // link is an opened connection to Redis.
 type link struct {
-	client redis.UniversalClient
-	caps   Capabilities
-	wait   []any    // the command that waits for Config.Durability; nil: nothing is waited for
-	known  sync.Map // by *Script: executed here before
+	servers servers
+	caps    Capabilities
+	wait    []any // the command that waits for Config.Durability; nil: nothing is waited for
 }
 
 // New checks the configuration, by the names of its fields. It does not touch
@@ -134,19 +138,16 @@ func New(cfg Config) (*DB, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	opt, err := parseURL(cfg.URL)
+	address, err := parseURL(cfg.URL)
 	if err != nil {
 		return nil, err
 	}
-	d := &DB{
-		cfg:     cfg,
-		names:   newNames(cfg.Prefix, cfg.Partitions),
-		breaker: newBreaker(cfg.BreakerFailures, cfg.BreakerPause, cfg.OnBreaker),
-		options: *opt,
-	}
+	d := &DB{cfg: cfg, names: newNames(cfg.Prefix, cfg.Partitions), address: address}
 	d.unbroken.trouble()
 	return d, nil
 }
+
+func (c Config) fresh() *breaker { return newBreaker(c.BreakerFailures, c.BreakerPause, c.OnBreaker) }
 
 // Names builds the names of everything in this deployment's Redis.
 func (d *DB) Names() Names { return d.names }
@@ -158,14 +159,37 @@ func (d *DB) Partitions() int { return d.cfg.Partitions }
 func (d *DB) Deadline() time.Duration { return d.cfg.Deadline }
 
 // Available reports whether a call would go out to Redis now: the DB is open
-// and the breaker is not. It costs no network. True is no promise, and in the
-// half-open state only the first call goes out.
+// and the breaker is not, or on a cluster that of one server is not. It costs no
+// network. True is no promise, and in the half-open state only the first call goes out.
 func (d *DB) Available() bool {
-	return !d.closed.Load() && d.link.Load() != nil && d.breaker.state() != BreakerOpen
+	l := d.link.Load()
+	if d.closed.Load() || l == nil {
+		return false
+	}
+	for _, s := range l.servers.all() {
+		if s.breaker.state() != BreakerOpen {
+			return true
+		}
+	}
+	return false
 }
 
-// Breaker returns the state of the breaker.
-func (d *DB) Breaker() BreakerState { return d.breaker.state() }
+// Breaker returns the state of the breaker: on a cluster that of the server that is
+// worst off. It is closed until [DB.Open] has succeeded.
+func (d *DB) Breaker() BreakerState {
+	worst := BreakerClosed
+	if l := d.link.Load(); l != nil {
+		for _, s := range l.servers.all() {
+			switch state := s.breaker.state(); {
+			case state == BreakerOpen:
+				return BreakerOpen
+			case state == BreakerHalfOpen:
+				worst = BreakerHalfOpen
+			}
+		}
+	}
+	return worst
+}
 
 // Undurable is how many calls have been executed but did not become as durable as
 // [Config].Durability asks for in time: whoever made them was told that their outcome
@@ -192,7 +216,7 @@ func (d *DB) Close() error {
 	if l == nil {
 		return nil
 	}
-	if err := l.client.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
+	if err := l.servers.close(); err != nil && !errors.Is(err, redis.ErrClosed) {
 		return fmt.Errorf("redisdb: close: %w", classify(err))
 	}
 	return nil

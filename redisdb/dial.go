@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
-	"net/url"
 	"syscall"
 	"time"
 
@@ -60,20 +58,6 @@ func dialer(conf *tls.Config) func(ctx context.Context, network, addr string) (n
 	}
 }
 
-// parseURL reads the address of Redis. Errors never repeat the URL: it may
-// hold a password.
-func parseURL(text string) (*redis.Options, error) {
-	opt, err := redis.ParseURL(text)
-	var bad *url.Error
-	switch {
-	case errors.As(err, &bad):
-		return nil, errors.New("redisdb: Config.URL is not a URL")
-	case err != nil:
-		return nil, fmt.Errorf("redisdb: Config.URL: %w", err)
-	}
-	return opt, nil
-}
-
 // client connects to one server. No connection is made yet.
 //
 // Retries are off: a repetition is decided by who knows the outcome, and a
@@ -99,13 +83,41 @@ func (c Config) client(opt redis.Options) *redis.Client {
 	return redis.NewClient(&opt)
 }
 
-// cluster connects to the cluster that the server at opt belongs to.
-func (c Config) cluster(opt redis.Options) *redis.ClusterClient {
+// failover connects to the server that the sentinels name, and after a failover to
+// the one that they name then: the connections to the old one are closed when they
+// announce it, and when one answers that it is read-only.
+func (c Config) failover(a *address) *redis.Client {
+	conf := perHost(a.options.TLSConfig)
+	return redis.NewFailoverClient(&redis.FailoverOptions{
+		MasterName: a.sentinel.master, SentinelAddrs: a.seeds,
+		SentinelUsername: a.sentinel.username, SentinelPassword: a.sentinel.password,
+		Username: a.options.Username, Password: a.options.Password, DB: a.options.DB, TLSConfig: conf,
+		Protocol:              2,
+		ClientName:            c.ClientName,
+		DisableIdentity:       true,
+		MaxRetries:            -1,
+		DialerRetries:         1,
+		DialTimeout:           c.dialTimeout(),
+		ReadTimeout:           c.Deadline,
+		WriteTimeout:          c.Deadline,
+		PoolTimeout:           c.Deadline,
+		ContextTimeoutEnabled: true,
+		PoolSize:              c.Conns,
+		MaxActiveConns:        c.Conns,
+		PipelinePoolSize:      -1,
+		Dialer:                dialer(conf),
+	})
+}
+
+// slots is a client that knows the slots of the cluster that the seeds belong to,
+// and has a client like [Config.client] for each of its servers.
+func (c Config) slots(a *address) *redis.ClusterClient {
+	conf := perHost(a.options.TLSConfig)
 	return redis.NewClusterClient(&redis.ClusterOptions{
-		Addrs:                    []string{opt.Addr},
-		Username:                 opt.Username,
-		Password:                 opt.Password,
-		TLSConfig:                opt.TLSConfig,
+		Addrs:                    a.seeds,
+		Username:                 a.options.Username,
+		Password:                 a.options.Password,
+		TLSConfig:                conf,
 		Protocol:                 2,
 		ClientName:               c.ClientName,
 		DisableIdentity:          true,
@@ -120,8 +132,19 @@ func (c Config) cluster(opt redis.Options) *redis.ClusterClient {
 		PoolSize:                 c.Conns,
 		MaxActiveConns:           c.Conns,
 		PipelinePoolSize:         -1,
-		Dialer:                   dialer(opt.TLSConfig),
+		Dialer:                   dialer(conf),
 	})
+}
+
+// perHost has each server's certificate checked by the name that the server was
+// reached by, where the URL's may be another's.
+func perHost(conf *tls.Config) *tls.Config {
+	if conf == nil {
+		return nil
+	}
+	conf = conf.Clone()
+	conf.ServerName = ""
+	return conf
 }
 
 // dialTimeout lets a slow handshake end after the call that began it was given

@@ -12,7 +12,7 @@ import (
 	"github.com/e0ff5a15/mollifier/run"
 )
 
-var setScript = NewScript("#!lua\nreturn { redis.call('SET', KEYS[1], ARGV[1])['ok'] }")
+var setScript = NewScript("#!lua\nlocal r = {} for i, k in ipairs(KEYS) do r[i] = redis.call('SET', k, ARGV[1])['ok'] end return r")
 
 // A durable call is answered only if a replica has it; others do not wait. The
 // breaker has nothing to do with it.
@@ -99,9 +99,11 @@ func TestDurabilityIsRefusedByName(t *testing.T) {
 		{run.DurableRedisFsync, &Capabilities{AOF: true, Fsync: "always", Cluster: true}, ""},
 		{run.DurableRedisFsync, &Capabilities{AOF: true, WaitAOF: true}, "waitaof"},
 		{run.DurableRedisFsync, lacking, "WAITAOF"},
+		{run.DurableRedisFsync, &Capabilities{AOF: true, WaitAOF: true, Fsync: "everysec"}, "2.5s"},
+		{run.DurableRedisFsync, &Capabilities{AOF: true, WaitAOF: true, Fsync: "no"}, "never"},
 		{run.DurableRedisFsync, &Capabilities{WaitAOF: true}, "append-only"},
 		{run.DurableRedisReplica, lacking, "wait"},
-		{run.DurableRedisReplica, &Capabilities{Cluster: true}, "Cluster"},
+		{run.DurableRedisReplica, &Capabilities{Cluster: true}, "wait"},
 	} {
 		command, err := (&Config{Durability: c.durability, Deadline: time.Second}).wait(c.caps)
 		got := ""
@@ -117,5 +119,35 @@ func TestDurabilityIsRefusedByName(t *testing.T) {
 	cfg := Config{URL: "redis://h", Prefix: "m", Partitions: 1, Durability: "postgres"}
 	if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), "Config.Durability") {
 		t.Error(err)
+	}
+}
+
+// A durable call on a file that is synced each second is answered once it is synced; it
+// is not if nobody syncs.
+func TestFileMustHaveIt(t *testing.T) {
+	t.Parallel()
+	server := stacktest.PrivateRedis(t, func(c *devstack.RedisConfig) {
+		c.Settings = map[string]string{"appendfsync": "everysec"}
+	})
+	d := must(New(Config{URL: server.URL(), Prefix: "m", Partitions: partitions, Deadline: 10 * time.Second, Durability: run.DurableRedisFsync}))
+	defer func() { _ = d.Close() }()
+	if _, err := d.Open(t.Context()); err != nil {
+		if raw := plain(t, server.URL()); raw.Do(t.Context(), "command", "info", "waitaof").String() == "command info waitaof: [<nil>]" {
+			t.Skipf("this server has no WAITAOF (Redis 7.4.3, Valkey 8): %v", err)
+		}
+		t.Fatal(err)
+	}
+	set := func() error {
+		return d.Run(t.Context(), []Call{{Script: setScript, Keys: []string{"m:a"}, Args: []any{"1"}, Durable: true}})[0].Err
+	}
+	if err := set(); err != nil {
+		t.Fatal(err)
+	}
+	if err := plain(t, server.URL()).ConfigSet(t.Context(), "appendfsync", "no").Err(); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, func() bool { return OutcomeUnknown(set()) })
+	if s := d.Breaker(); s != BreakerClosed {
+		t.Fatalf("breaker %s", s)
 	}
 }

@@ -24,8 +24,17 @@ type callError struct {
 	text string
 	// unknown: the call may have been executed.
 	unknown bool
-	// down: Redis as a whole could not answer, so the breaker counts it.
+	// down: the server as a whole could not answer, so its breaker counts it.
 	down bool
+	// away: a cluster's server that answers has sent the call elsewhere, or to later.
+	// It was not executed.
+	away *redirect
+}
+
+// redirect is where a cluster sends a call.
+type redirect struct {
+	addr string // of the server to ask; "" for the same one, a little later
+	ask  bool   // this once; else from now on
 }
 
 func (e *callError) Error() string { return e.text }
@@ -48,7 +57,7 @@ func unavailable(cause *callError, retryAfter time.Duration) error {
 // anyone now. Whatever else it answers is about the call.
 var downCodes = [...]string{
 	"LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "MISCONF", "BUSY", "OOM", "NOREPLICAS",
-	"TRYAGAIN", "MOVED", "ASK", "NOAUTH", "WRONGPASS", "NOPERM", "ERR max number of clients",
+	"NOAUTH", "WRONGPASS", "NOPERM", "ERR max number of clients",
 }
 
 // classify turns what go-redis returns into a callError: the one place that
@@ -86,9 +95,18 @@ func classify(err error) *callError {
 }
 
 func classifyAnswer(text string) *callError {
+	code, rest, _ := strings.Cut(text, " ")
+	switch code {
+	case "MOVED", "ASK": // "MOVED 3999 host:port"
+		return &callError{text: "Redis answered " + code, away: &redirect{addr: rest[strings.LastIndexByte(rest, ' ')+1:], ask: code == "ASK"}}
+	case "TRYAGAIN":
+		return &callError{text: "Redis answered " + code, away: &redirect{}}
+	}
+	if strings.HasPrefix(text, "CLUSTERDOWN Hash slot not served") {
+		return &callError{text: "Redis answered CLUSTERDOWN"} // of this slot alone
+	}
 	for _, code := range downCodes {
 		if strings.HasPrefix(text, code) {
-			// MOVED and ASK go on with an address; the others say nothing more.
 			return &callError{text: "Redis answered " + code, down: true}
 		}
 	}

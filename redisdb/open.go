@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 
@@ -72,36 +73,35 @@ func unfit(format string, args ...any) error { return &unfitError{fmt.Sprintf(fo
 
 // open returns an unfitError, or whatever go-redis returned.
 func (d *DB) open(ctx context.Context) (*link, error) {
-	var client redis.UniversalClient = d.cfg.client(d.options)
-	keep := false
-	defer func() {
-		if !keep {
-			_ = client.Close()
-		}
-	}()
-
-	info, err := client.Info(ctx).Result()
+	first, err := d.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	caps, err := examine(parseInfo(info))
+	var to servers = single{&server{client: first, breaker: d.cfg.fresh()}}
+	var client redis.UniversalClient = first
+	keep := false
+	defer func() {
+		if !keep {
+			_ = to.close()
+		}
+	}()
+	caps, err := ask(ctx, first)
 	if err != nil {
 		return nil, err
 	}
 	if caps.Cluster {
-		if d.options.DB != 0 {
-			return nil, unfit("Config.URL names database %d, but a Redis Cluster has only database 0", d.options.DB)
+		if d.address.options.DB != 0 {
+			return nil, unfit("Config.URL names database %d, but a Redis Cluster has only database 0", d.address.options.DB)
 		}
-		_ = client.Close()
-		cluster := d.cfg.cluster(d.options)
-		client = cluster
-		if err := examineMasters(ctx, cluster, &caps); err != nil {
+		_ = to.close()
+		slots := d.cfg.slots(d.address)
+		client, to = slots, newCluster(slots, d.cfg.at(d.address), d.cfg.fresh)
+		if err := to.look(ctx); err != nil {
 			return nil, err
 		}
-	}
-	// Managed servers forbid CONFIG: not to know is no obstacle.
-	if found, err := client.ConfigGet(ctx, "appendfsync").Result(); err == nil && caps.AOF {
-		caps.Fsync = found["appendfsync"]
+		if caps, err = askAll(ctx, to.all()); err != nil {
+			return nil, err
+		}
 	}
 	if err := d.agree(ctx, client); err != nil {
 		return nil, err
@@ -116,46 +116,100 @@ func (d *DB) open(ctx context.Context) (*link, error) {
 	}
 	d.unbroken.opened(run.Instant(now.UnixMicro()))
 	keep = true
-	return &link{client: client, caps: caps, wait: wait}, nil
+	return &link{servers: to, caps: caps, wait: wait}, nil
 }
 
-func examineMasters(ctx context.Context, cluster *redis.ClusterClient, caps *Capabilities) error {
-	type found struct {
+// dial returns a client of the first server that answers of those that are named.
+func (d *DB) dial(ctx context.Context) (client *redis.Client, err error) {
+	if d.address.sentinel != nil {
+		client = d.cfg.failover(d.address)
+		if err := client.Ping(ctx).Err(); err != nil {
+			_ = client.Close()
+			return nil, err
+		}
+		return client, nil
+	}
+	at := d.cfg.at(d.address)
+	for _, seed := range append(d.address.seeds, d.address.options.Addr) {
+		client = at(seed)
+		if err = client.Ping(ctx).Err(); err == nil {
+			return client, nil
+		}
+		_ = client.Close()
+		if len(d.address.seeds) <= 1 {
+			break
+		}
+	}
+	return nil, err
+}
+
+// at makes clients of servers that share all but their address.
+func (c Config) at(a *address) func(addr string) *redis.Client {
+	return func(addr string) *redis.Client {
+		opt := a.options
+		if opt.TLSConfig = opt.TLSConfig.Clone(); len(a.seeds) > 1 || addr != opt.Addr {
+			opt.TLSConfig = perHost(opt.TLSConfig)
+		}
+		opt.Addr = addr
+		return c.client(opt)
+	}
+}
+
+// ask examines one server.
+func ask(ctx context.Context, client *redis.Client) (Capabilities, error) {
+	info, err := client.Info(ctx).Result()
+	if err != nil {
+		return Capabilities{}, err
+	}
+	caps, err := examine(parseInfo(info))
+	if err != nil {
+		return caps, err
+	}
+	// Managed servers forbid CONFIG: not to know is no obstacle.
+	if found, err := client.ConfigGet(ctx, "appendfsync").Result(); err == nil && caps.AOF {
+		caps.Fsync = found["appendfsync"]
+	}
+	return caps, nil
+}
+
+// askAll examines the masters of a cluster: what it can do is what each can. One that
+// does not answer is out, with its partitions, and is no reason for the others to be;
+// it is examined by [DB.Examine] when it is back.
+func askAll(ctx context.Context, masters []*server) (Capabilities, error) {
+	type answer struct {
 		caps Capabilities
 		err  error
 	}
-	masters := make(chan found)
-	done := make(chan error, 1)
-	go func() {
-		done <- cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
-			info, err := c.Info(ctx).Result()
-			if err != nil {
-				return err
-			}
-			one, err := examine(parseInfo(info))
-			masters <- found{one, err}
-			return nil
-		})
-		close(masters)
-	}()
-	var unfit error
-	first := true
-	for m := range masters {
+	answers := make([]answer, len(masters))
+	var asked sync.WaitGroup
+	for i, s := range masters {
+		asked.Go(func() { answers[i].caps, answers[i].err = ask(ctx, s.client) })
+	}
+	asked.Wait()
+	var caps Capabilities
+	first, last := true, error(nil)
+	for _, a := range answers {
+		var answered *unfitError
 		switch {
-		case m.err != nil:
-			unfit = m.err
+		case errors.As(a.err, &answered):
+			return a.caps, a.err
+		case a.err != nil:
+			last = a.err
 		case first:
-			*caps, first = m.caps, false
+			caps, first = a.caps, false
 		default:
-			caps.Replicas = min(caps.Replicas, m.caps.Replicas)
-			caps.AOF = caps.AOF && m.caps.AOF
-			caps.WaitAOF = caps.WaitAOF && m.caps.WaitAOF
+			caps.Replicas = min(caps.Replicas, a.caps.Replicas)
+			caps.AOF = caps.AOF && a.caps.AOF
+			caps.WaitAOF = caps.WaitAOF && a.caps.WaitAOF
+			if caps.Fsync != a.caps.Fsync {
+				caps.Fsync = "" // not one answer for all
+			}
 		}
 	}
-	if err := <-done; err != nil {
-		return err
+	if first {
+		return caps, last
 	}
-	return unfit
+	return caps, nil
 }
 
 // examine judges one server by its INFO.

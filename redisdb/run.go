@@ -85,10 +85,10 @@ type outcome struct {
 	err    *callError
 }
 
-// Run executes the calls in one round trip, in their order on each server (but
-// for those whose script a server has lost: they come last), and returns a result
-// for each in its place. It never waits longer than the
-// configured deadline, and not at all while the breaker is open.
+// Run executes the calls in one round trip, in their order on each server (but for
+// those that come last, because their server had lost their script, or sent them
+// elsewhere), and returns a result for each in its place. It never waits longer than
+// the configured deadline, and not at all for a server whose breaker is open.
 func (d *DB) Run(ctx context.Context, calls []Call) []Result {
 	if len(calls) == 0 {
 		return nil
@@ -96,8 +96,10 @@ func (d *DB) Run(ctx context.Context, calls []Call) []Result {
 	outcomes := make([]outcome, len(calls))
 	if l := d.link.Load(); l == nil {
 		fail(outcomes, &callError{text: "Redis is not open"})
-	} else if d.breaker.do(func() *callError { return d.attempt(ctx, l, calls, outcomes) }) == errRefused {
-		fail(outcomes, errRefused)
+	} else {
+		within, cancel := context.WithTimeout(ctx, d.cfg.Deadline)
+		d.travel(ctx, within, l, calls, outcomes)
+		cancel()
 	}
 	results := make([]Result, len(calls))
 	for i, o := range outcomes {
@@ -110,35 +112,38 @@ func (d *DB) Run(ctx context.Context, calls []Call) []Result {
 	return results
 }
 
-// attempt returns what the breaker is to count.
-func (d *DB) attempt(ctx context.Context, l *link, calls []Call, outcomes []outcome) *callError {
-	within, cancel := context.WithTimeout(ctx, d.cfg.Deadline)
-	defer cancel()
-	all := make([]int, len(calls))
-	for i := range all {
-		all[i] = i
+// visit makes a trip, unless the server's breaker is open.
+func (d *DB) visit(ctx, within context.Context, l *link, t *trip, calls []Call) {
+	if t.server.breaker.do(func() *callError {
+		all := make([]int, len(t.which))
+		for n := range all {
+			all[n] = n
+		}
+		if again := d.send(within, l, t, calls, all, false); len(again) > 0 {
+			d.send(within, l, t, calls, again, true)
+		}
+		counts := verdict(ctx, t.outcomes)
+		if counts != nil && counts.down {
+			d.unbroken.trouble()
+			l.servers.lost(ctx)
+		}
+		return counts
+	}) == errRefused {
+		fail(t.outcomes, errRefused)
 	}
-	if again := d.send(within, l, calls, outcomes, all, false); len(again) > 0 {
-		d.send(within, l, calls, outcomes, again, true)
-	}
-	v := verdict(ctx, outcomes)
-	if v != nil && v.down {
-		d.unbroken.trouble()
-	}
-	return v
 }
 
-// send executes the calls that which names, and returns those whose script the
-// server did not have. They were not executed. A script that this DB has not used
-// yet goes out whole at once, so that a server which knows some of the scripts of
-// a round trip from another node does not execute those before the others.
-func (d *DB) send(ctx context.Context, l *link, calls []Call, outcomes []outcome, which []int, whole bool) (unknown []int) {
-	pipe := l.client.Pipeline()
-	cmds := make([]*redis.Cmd, len(which))
-	for n, i := range which {
-		c := &calls[i]
+// send executes the calls of a trip that places names, and returns those whose script
+// the server did not have. They were not executed. A script that this server has not been
+// asked for yet goes out whole at once, so that a server which knows some of the scripts
+// of a round trip from another node does not execute those before the others.
+func (d *DB) send(ctx context.Context, l *link, t *trip, calls []Call, places []int, whole bool) (unknown []int) {
+	pipe := t.server.client.Pipeline()
+	cmds := make([]*redis.Cmd, len(places))
+	for n, place := range places {
+		c := &calls[t.which[place]]
 		argv := make([]any, 0, 3+len(c.Keys)+len(c.Args))
-		if _, known := l.known.Load(c.Script); whole || !known {
+		if _, known := t.server.known.Load(c.Script); whole || !known {
 			argv = append(argv, "eval", c.Script.text, len(c.Keys))
 		} else {
 			argv = append(argv, "evalsha", c.Script.sha, len(c.Keys))
@@ -147,34 +152,38 @@ func (d *DB) send(ctx context.Context, l *link, calls []Call, outcomes []outcome
 			argv = append(argv, &c.Keys[k]) // a pointer is no allocation
 		}
 		cmds[n] = redis.NewCmd(ctx, append(argv, c.Args...)...)
+		if t.asking {
+			_ = pipe.Process(ctx, redis.NewStatusCmd(ctx, "asking"))
+		}
 		_ = pipe.Process(ctx, cmds[n])
 	}
-	wait := l.waitFor(ctx, pipe, calls, which)
+	wait := l.waitFor(ctx, pipe, t, calls, places)
 	// Exec returns the first error of all; each command has its own.
 	_, overall := pipe.Exec(ctx)
 	now := time.Now()
-	for n, i := range which {
+	for n, place := range places {
+		c := &calls[t.which[place]]
 		err := cmds[n].Err()
 		if err == nil && cmds[n].Val() == nil && overall != nil {
 			err = overall // the command was never sent
 		}
 		if err != nil {
-			outcomes[i] = outcome{err: classify(err)}
+			t.outcomes[place] = outcome{err: classify(err)}
 			if noScript(err) {
-				unknown = append(unknown, i)
+				unknown = append(unknown, place)
 			}
 			continue
 		}
-		l.known.Store(calls[i].Script, struct{}{})
+		t.server.known.Store(c.Script, struct{}{})
 		values, ok := cmds[n].Val().([]any)
 		if !ok {
-			outcomes[i] = outcome{err: &callError{text: "Redis answered without an array", unknown: true}}
+			t.outcomes[place] = outcome{err: &callError{text: "Redis answered without an array", unknown: true}}
 			continue
 		}
-		outcomes[i] = d.read(calls[i].Script, values, now)
-		if calls[i].Durable && wait != nil && !met(wait) {
+		t.outcomes[place] = d.read(c.Script, values, now)
+		if c.Durable && wait != nil && !met(wait) {
 			d.undurable.Add(1)
-			outcomes[i] = outcome{err: &callError{text: "it is not as durable as it must be", unknown: true}}
+			t.outcomes[place] = outcome{err: &callError{text: "it is not as durable as it must be", unknown: true}}
 		}
 	}
 	return unknown
@@ -196,7 +205,7 @@ func (d *DB) read(s *Script, values []any, now time.Time) outcome {
 	return outcome{err: &callError{text: "Redis answered without its clock", unknown: true}}
 }
 
-// verdict is what the breaker is to count: an error that is down if Redis did
+// verdict is what a breaker is to count: an error that is down if the server did
 // not serve some call, an error that is not down if the caller went away, and
 // nil if Redis answered, whatever it answered.
 func verdict(ctx context.Context, outcomes []outcome) *callError {
@@ -229,7 +238,7 @@ func (d *DB) refusal(e *callError) error {
 	}
 	var after time.Duration
 	if e == errRefused {
-		after = d.breaker.pause
+		after = d.cfg.BreakerPause
 	}
 	return unavailable(e, after)
 }

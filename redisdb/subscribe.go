@@ -46,7 +46,7 @@ func (d *DB) listen(ctx context.Context, channel string, began func(), heard fun
 	if l == nil {
 		return
 	}
-	sub := l.client.Subscribe(ctx, channel)
+	sub := l.servers.subscribe(ctx, channel)
 	defer func() { _ = sub.Close() }()
 	// A read does not end with its context; closing ends it.
 	stop := context.AfterFunc(ctx, func() { _ = sub.Close() })

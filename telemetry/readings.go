@@ -39,6 +39,8 @@ type Source interface {
 	Overrides() *override.State
 	// Unrecorded is how many decisions of the gate were not recorded for want of room.
 	Unrecorded() uint64
+	// Unfit is why nothing is put into the buffer although Redis answers, or nil.
+	Unfit() error
 	// Enrolled reports whether an organisation may be a label.
 	Enrolled(organisation string) bool
 }
@@ -82,6 +84,7 @@ func (t *Telemetry) Read(from Source) error {
 		r.durability(from.Durability())
 		r.overrides(from.Overrides())
 		tell(&r, "mollifier.gate.unrecorded", from.Unrecorded())
+		tell(&r, "mollifier.buffer.unfit", one(from.Unfit() != nil))
 		return nil
 	}, all...)
 	return err

@@ -168,6 +168,7 @@ var table = []Metric{
 		Name: "mollifier.store.breaker", Kind: Gauge, Unit: "{breaker}", Scope: Node, Text: "1 for the state in which the breaker of a store is.",
 		Labels: []Label{closed("store", "redis", "postgres"), closed("state", "closed", "half-open", "open")},
 	},
+	{Name: "mollifier.buffer.unfit", Kind: Gauge, Unit: "{setting}", Scope: Node, Text: "1 while nothing is put into the buffer because a setting of Redis, its eviction policy, does not allow it."},
 	{Name: "mollifier.panics", Kind: Counter, Unit: "{panic}", Scope: Node, Text: "Panics that were recovered.", Labels: []Label{closed("part", "shards", "drain")}},
 
 	{

@@ -70,6 +70,7 @@ func (everything) Overrides() *override.State {
 func (everything) Unrecorded() uint64 { return 1 }
 
 func (everything) Breakers() (redis, postgres string) { return "open", "closed" }
+func (everything) Unfit() error                       { return errors.New("evicts") }
 func (everything) Enrolled(organisation string) bool  { return organisation != "org-099" }
 
 func told(t testing.TB, organisations int, reader metric.Reader) *telemetry.Telemetry {

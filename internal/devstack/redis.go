@@ -28,6 +28,11 @@ type RedisConfig struct {
 	// DieWithParent has the kernel kill the server when this process ends
 	// (Linux only).
 	DieWithParent bool
+	// Password of the server; "" draws one. Servers that are clients of each other
+	// share one.
+	Password string
+	// Sentinel runs it as a Sentinel: it holds nothing, and watches others.
+	Sentinel bool
 	// Settings are further lines of redis.conf, by directive. They win over the
 	// defaults.
 	Settings map[string]string
@@ -73,13 +78,20 @@ func (r *Redis) Start(ctx context.Context) error {
 	if _, err := r.loadRecord(); err != nil {
 		return err
 	}
+	if r.cfg.Password != "" {
+		r.record.Password = r.cfg.Password
+	}
 	settings := r.settings()
 	r.command = func(rec record) (string, []string, error) {
 		// The password stands in the file, not among the arguments, which every
 		// user of the machine may read.
 		lines := append(slices.Clone(settings), fmt.Sprintf("port %d", rec.Port), "requirepass "+rec.Password, "")
 		conf := filepath.Join(r.dir, "redis.conf")
-		return program, []string{conf}, writeFileAtomic(conf, []byte(strings.Join(lines, "\n")))
+		args := []string{conf}
+		if r.cfg.Sentinel {
+			args = append(args, "--sentinel")
+		}
+		return program, args, writeFileAtomic(conf, []byte(strings.Join(lines, "\n")))
 	}
 	return r.start(ctx, settings)
 }
@@ -102,6 +114,11 @@ func (r *Redis) settings() []string {
 	}
 	if r.cfg.Ephemeral {
 		set["appendfsync"] = "no"
+	}
+	if r.cfg.Sentinel {
+		for _, of := range []string{"databases", "maxmemory-policy", "appendonly", "appendfsync", "save", "proc-title-template"} {
+			delete(set, of)
+		}
 	}
 	maps.Copy(set, r.cfg.Settings)
 	lines := make([]string, 0, len(set))

@@ -3,6 +3,7 @@
 package stacktest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -32,7 +33,7 @@ func Main(m *testing.M, opts ...Option) {
 		opt(&c)
 	}
 	code := m.Run()
-	if err := letGo(); err != nil {
+	if err := errors.Join(endCluster(), letGo()); err != nil {
 		fmt.Fprintf(os.Stderr, "stacktest: stop the servers: %v\n", err)
 		code = max(code, 1)
 	}

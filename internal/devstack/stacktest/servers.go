@@ -43,6 +43,9 @@ func Postgres(t testing.TB) string {
 // and may be neither flushed nor stopped: see [PrivateRedis].
 func Redis(t testing.TB) (url, prefix string) {
 	t.Helper()
+	if OnCluster() {
+		return Cluster(t)
+	}
 	s := need(t)
 	prefix = "t" + unique() + ":"
 	t.Cleanup(func() {
@@ -54,14 +57,7 @@ func Redis(t testing.TB) (url, prefix string) {
 			return
 		}
 		defer client.Close()
-		keys := client.Scan(ctx, 0, prefix+"*", 1000).Iterator()
-		for keys.Next(ctx) {
-			if err := client.Unlink(ctx, keys.Val()).Err(); err != nil {
-				t.Errorf("stacktest: remove the test's keys: %v", err)
-				return
-			}
-		}
-		if err := keys.Err(); err != nil {
+		if err := removeKeys(ctx, client, prefix); err != nil {
 			t.Errorf("stacktest: remove the test's keys: %v", err)
 		}
 	})
