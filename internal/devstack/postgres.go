@@ -38,6 +38,10 @@ type PostgresConfig struct {
 	// DieWithParent has the kernel kill the server when this process ends
 	// (Linux only).
 	DieWithParent bool
+	// StandbyOf has the first start make an asynchronous standby of another server,
+	// which must be running, instead of a database cluster of its own. See
+	// [Postgres.Promote].
+	StandbyOf *Postgres
 	// Settings are further parameters of the server. They win over the defaults.
 	Settings map[string]string
 
@@ -140,6 +144,32 @@ func postgresURL(rec record, db string) string {
 	return u.String()
 }
 
+// Promote makes a standby a primary. It returns when it takes writes.
+func (p *Postgres) Promote(ctx context.Context) error {
+	c, err := pgx.Connect(ctx, p.URL())
+	if err != nil {
+		return err
+	}
+	defer c.Close(ctx)
+	var done bool
+	if err := c.QueryRow(ctx, "SELECT pg_promote(true, 60)").Scan(&done); err != nil || !done {
+		return fmt.Errorf("devstack: the standby was not promoted: %w", err)
+	}
+	return nil
+}
+
+func (p *Postgres) password() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.record.Password
+}
+
+func (p *Postgres) port() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.record.Port
+}
+
 // MovedTo is the folder the server's files are in if that is not the configured
 // one, because the user Postgres runs as could not reach it; empty otherwise,
 // and before the first start.
@@ -156,6 +186,9 @@ func (p *Postgres) prepare(ctx context.Context) error {
 	known, err := p.loadRecord()
 	if err != nil {
 		return err
+	}
+	if of := p.cfg.StandbyOf; of != nil {
+		p.record.Password = of.password()
 	}
 	if p.user, err = postgresAccount(p.link); err != nil {
 		return err
@@ -218,16 +251,29 @@ func (p *Postgres) initdb(ctx context.Context) error {
 		return err
 	}
 	defer os.Remove(secret)
+	program, env := filepath.Join(p.bin, "initdb"), serverEnv()
 	args := []string{
 		"-D", fresh, "-U", role, "--pwfile", secret, "--auth", "scram-sha-256",
 		"--encoding", "UTF8", "--locale", "C", "--data-checksums",
 	}
+	if of := p.cfg.StandbyOf; of != nil {
+		// It is beside the real initdb, also where that is found by a link.
+		initdb, err := filepath.EvalSymlinks(program)
+		if err != nil {
+			return err
+		}
+		program, env = filepath.Join(filepath.Dir(initdb), "pg_basebackup"), append(env, "PGPASSWORD="+p.record.Password)
+		args = []string{
+			"-D", fresh, "-U", role, "-h", "127.0.0.1", "-p", strconv.Itoa(of.port()),
+			"--write-recovery-conf", "--checkpoint", "fast", "--wal-method", "stream",
+		}
+	}
 	if p.cfg.Ephemeral || p.cfg.DieWithParent {
 		args = append(args, "--no-sync")
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, "initdb"), args...)
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = fresh
-	cmd.Env = serverEnv()
+	cmd.Env = env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if p.user != nil {
 		for _, f := range []string{fresh, secret} {
@@ -238,7 +284,7 @@ func (p *Postgres) initdb(ctx context.Context) error {
 		cmd.SysProcAttr.Credential = p.user.credential()
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return errors.Join(fmt.Errorf("devstack: initdb failed: %w\n%s", err, out), os.RemoveAll(fresh))
+		return errors.Join(fmt.Errorf("devstack: %s failed: %w\n%s", filepath.Base(program), err, out), os.RemoveAll(fresh))
 	}
 	return os.Rename(fresh, p.dir)
 }
