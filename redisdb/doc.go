@@ -23,6 +23,18 @@
 // is, keeping its tag, together with what it read in Redis. [DB.Cluster] says
 // whether calls over several tags are allowed.
 //
+// The calls of a round trip go out to all servers at once. While a slot moves, a
+// server answers MOVED, ASK or TRYAGAIN instead of executing a call, and the call
+// follows. A script may also be refused in its middle, at a key of its own forming
+// that has moved: a script reads all such keys before it writes anything. The record
+// of a key and its entry move with what remains of their lives, and a grace is some
+// thirty times the age that an accept's look may have, so the fence of an accept
+// holds across a move: since is the least of what all servers told.
+//
+// A node that was sent elsewhere can not know what others made of the same: it
+// counts as trouble ([DB.Unbroken]). So does a server that did not answer, for all
+// partitions: which were its, others may know differently.
+//
 // # Redis's clock, as a node knows it
 //
 // Redis's clock is never compared with a node's. A node that wants to prove that
@@ -39,5 +51,6 @@
 // # What it refuses
 //
 // Opening refuses a Redis older than 7.0, one that may evict, and one that
-// holds another partitioning. The breaker is one for a whole cluster.
+// holds another partitioning. [DB.Examine] looks again. Each
+// server has a breaker of its own.
 package redisdb
