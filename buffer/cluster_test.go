@@ -204,3 +204,51 @@ func TestSlotMovesUnderARun(t *testing.T) {
 		t.Errorf("%+v are left", u)
 	}
 }
+
+// What a script would meet in its middle has moved away: it is not begun.
+func TestScriptsAreNotHalfDoneWhileTheirSlotMoves(t *testing.T) {
+	t.Parallel()
+	c := stacktest.PrivateCluster(t, 2, 0, nil)
+	b := onRedis(t, redisdb.Config{URL: c.URL(), Prefix: "m", Partitions: 16, Deadline: 10 * time.Second}, Config{})
+	const p = 3
+	from, to := c.Master(0), c.Master(1)
+	if slot := must(b.raw.ClusterKeySlot(t.Context(), b.names.Leases(p)).Result()); slot >= 8192 {
+		from, to = to, from
+	}
+	var runs []*run.Snapshot
+	for i := range 6 {
+		s := snap(p, fmt.Sprint(i))
+		b.buffered(s)
+		runs = append(runs, s)
+	}
+	token := NewToken()
+	b.lease(p, 3, token)
+	b.lapse(p)
+	moving := stacktest.MoveSlot(t, b.names.Leases(p), from, to)
+	moving.Move(b.entryName(runs[0]), b.names.Queue(p, redisdb.EnvTag(env)), b.recordName(runs[4]))
+	for what, do := range map[string]func() error{
+		"reap":   func() error { _, err := b.Reap(t.Context(), p, 100); return err },
+		"revive": func() error { _, err := b.Revive(t.Context(), p, 100); return err },
+		"ack":    func() error { return b.Ack(t.Context(), []Ack{{Ref: ref(runs[4])}})[0].Err },
+		"fail":   func() error { return b.Fail(t.Context(), []Holding{{ref(runs[1]), token}})[0].Err },
+		"lease": func() error {
+			_, err := b.Lease(t.Context(), p, env, 1, NewToken(), time.Hour)
+			return err
+		},
+		"accept": func() error { return b.Accept(t.Context(), []Acceptance{b.fresh(snap(p, "new"))})[0].Err },
+	} {
+		if err := do(); err == nil || redisdb.OutcomeUnknown(err) {
+			t.Errorf("%s: %v, want it to be refused", what, err)
+		}
+	}
+	moving.End()
+	if err := b.sound(); err != nil {
+		t.Fatal(err)
+	}
+	if r := b.reap(p); r.Returned != 3 {
+		t.Fatalf("%+v", r)
+	}
+	if err := b.sound(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -241,7 +241,7 @@ func (s *Store) sweep(ctx context.Context, script *redisdb.Script, partition, li
 	}
 	result := s.db.Run(ctx, []redisdb.Call{{
 		Script: script,
-		Keys:   []string{first(partition), s.names.Usage(partition), s.names.Envs(partition)},
+		Keys:   []string{first(partition), s.names.Usage(partition), s.names.Envs(partition), s.names.Absent(partition)},
 		Args:   []any{min(limit, maxItems)},
 	}})[0]
 	if result.Err != nil {

@@ -168,7 +168,7 @@ func (s *Store) each(ctx context.Context, script *redisdb.Script, header []any, 
 // eachLeaving is each for a script that takes entries out: what their
 // environments share goes in front, once: index, leases, counts, environments.
 // In the header's end stands how many they are, and their tags; each item's
-// arguments begin with the number of its own.
+// arguments begin with the number of its own. The last key is never there.
 func (s *Store) eachLeaving(ctx context.Context, script *redisdb.Script, header []any, items []item) []answer {
 	return s.run(ctx, script, header, items, func(c *chunk, it *item) {
 		slot := slotKey{it.partition, it.tag}
@@ -206,12 +206,13 @@ func (s *Store) run(ctx context.Context, script *redisdb.Script, header []any, i
 	}
 	calls := make([]redisdb.Call, len(chunks))
 	for i, c := range chunks {
-		head := slices.Clone(header)
+		head, keys := slices.Clone(header), append(c.shared, c.keys...)
 		if c.slots != nil {
 			head = append(append(head, len(c.tags)), c.tags...)
+			keys = append(keys, s.names.Absent(items[c.items[0]].partition))
 		}
 		calls[i] = redisdb.Call{
-			Script: script, Keys: append(c.shared, c.keys...), Args: append(head, c.args...),
+			Script: script, Keys: keys, Args: append(head, c.args...),
 			Durable: script == patchScript, // a change that is acknowledged is as durable as its run
 		}
 	}

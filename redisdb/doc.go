@@ -25,8 +25,9 @@
 //
 // The calls of a round trip go out to all servers at once. While a slot moves, a
 // server answers MOVED, ASK or TRYAGAIN instead of executing a call, and the call
-// follows. A script may also be refused in its middle, at a key of its own forming
-// that has moved: a script reads all such keys before it writes anything. The record
+// follows. A script could also be refused in its middle, at a key of its own forming
+// that has moved: one that writes has [Names.Absent] among its keys, and so is not
+// executed at all while the slot is in two places. The record
 // of a key and its entry move with what remains of their lives, and a grace is some
 // thirty times the age that an accept's look may have, so the fence of an accept
 // holds across a move: since is the least of what all servers told.

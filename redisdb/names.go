@@ -95,6 +95,11 @@ func (n Names) Usage(partition int) string { return n.partitions[partition] + "u
 // "<envTag>:<run>".
 func (n Names) Dead(partition int) string { return n.partitions[partition] + "dead" }
 
+// Absent is never there. A script that forms names of its own and writes has it among
+// its keys: a cluster executes no call of which some keys are there and some are not
+// while their slot moves, so it is not refused in its middle at a name that has moved.
+func (n Names) Absent(partition int) string { return n.partitions[partition] + "absent" }
+
 // Beat is the number that a node has written last: a string.
 func (n Names) Beat(partition int, node string) string {
 	return n.partitions[partition] + "hb:" + node

@@ -1,6 +1,7 @@
 -- ack.lua: for each entry, it is in Postgres up to a version: materialised, unless there are later patches.
 -- KEYS: for each environment of a partition   index, leases, counts, environments
 --       for each run   entry
+--       and one that is never there, so that this is not executed while the slot is in two places
 -- ARGV[1] life of a record in ms  ARGV[2] grace of the entry in ms  ARGV[3] how many environments
 --   for each environment   tag
 --   for each run, 3: number of its environment, version, id of the run that it resolves to or '' if that is itself
@@ -17,7 +18,7 @@ end
 local firstKey, firstArg = 4 * #slots, 3 + #slots
 
 local replies, names, of = {}, {}, {}
-for i = 1, #KEYS - firstKey do
+for i = 1, #KEYS - firstKey - 1 do
   local entry, a = KEYS[firstKey + i], firstArg + 3 * (i - 1)
   local slot = slots[tonumber(ARGV[a + 1])]
   local h = ownHead(entry)

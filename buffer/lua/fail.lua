@@ -1,6 +1,7 @@
 -- fail.lua: for each entry, take it away: its run is not to come. The key is free again.
 -- KEYS: for each environment of a partition   index, leases, counts, environments
 --       for each run   entry
+--       and one that is never there, so that this is not executed while the slot is in two places
 -- ARGV[1] life of a record in ms  ARGV[2] how many environments
 --   for each environment   tag
 --   for each run, 2: number of its environment, token
@@ -9,7 +10,7 @@
 local life, slotCount = tonumber(ARGV[1]), tonumber(ARGV[2])
 local firstKey, firstArg = 4 * slotCount, 2 + slotCount
 local replies = {}
-for i = 1, #KEYS - firstKey do
+for i = 1, #KEYS - firstKey - 1 do
   local entry, a = KEYS[firstKey + i], firstArg + 2 * (i - 1)
   local s = tonumber(ARGV[a + 1])
   local tag, k = ARGV[2 + s], 4 * (s - 1)

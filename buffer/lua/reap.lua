@@ -1,5 +1,6 @@
 -- reap.lua: return to the front of their queues the entries whose lease or delay is over.
--- KEYS[1] leases  KEYS[2] counts  KEYS[3] environments; all of one partition
+-- KEYS[1] leases  KEYS[2] counts  KEYS[3] environments  KEYS[4] is never there, so that
+-- this is not executed while the slot is in two places; all of one partition
 -- ARGV[1] how many at most
 -- Returns how many were returned, how many of those had been leased, how many were met; then TIME. The oldest comes
 -- to the front. Entries' and queues' names are formed from that of the leases and its members. O(n).

@@ -1,5 +1,6 @@
 -- revive.lua: return what was moved aside to the front of its queue, if this version knows the entry.
--- KEYS[1] dead  KEYS[2] counts  KEYS[3] environments; all of one partition
+-- KEYS[1] dead  KEYS[2] counts  KEYS[3] environments  KEYS[4] is never there, so that
+-- this is not executed while the slot is in two places; all of one partition
 -- ARGV[1] how many at most
 -- Returns how many were returned and how many were met; then TIME. O(n).
 local base = sub(KEYS[1], 1, -5)

@@ -47,21 +47,26 @@ func (s *Slot) Keys(n int) (moved int) {
 	s.t.Helper()
 	s.with(s.from, func(ctx context.Context, c *redis.Client) error {
 		keys, err := c.ClusterGetKeysInSlot(ctx, int(s.number), n).Result()
-		if err != nil || len(keys) == 0 {
-			return err
+		if err == nil && len(keys) > 0 {
+			moved = len(keys)
+			s.Move(keys...)
 		}
-		moved = len(keys)
-		opt := c.Options()
-		to := s.to.Client()
-		defer to.Close()
-		host, port, _ := strings.Cut(to.Options().Addr, ":")
-		args := []any{"migrate", host, port, "", 0, 10000, "auth2", "default", opt.Password, "keys"}
+		return err
+	})
+	return moved
+}
+
+// Move moves these of its keys.
+func (s *Slot) Move(keys ...string) {
+	s.t.Helper()
+	s.with(s.from, func(ctx context.Context, c *redis.Client) error {
+		host, port, _ := strings.Cut(s.to.Addr(), ":")
+		args := []any{"migrate", host, port, "", 0, 10000, "auth2", "default", c.Options().Password, "keys"}
 		for _, k := range keys {
 			args = append(args, k)
 		}
 		return c.Do(ctx, args...).Err()
 	})
-	return moved
 }
 
 // End moves what is left, and has the other server own the slot.
