@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -77,6 +78,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, errors.New("override: Config.URL must be a postgres:// URL")
 	}
 	pool.ConnConfig.ConnectTimeout = cfg.Timeout
+	if pool.ConnConfig.ValidateConnect == nil { // of several hosts, the one that can be written to
+		pool.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
 	pool.MaxConns, pool.MinConns, pool.MinIdleConns = 2, 0, 0
 	listener := pool.ConnConfig.Copy()
 	s := &Store{cfg: cfg, asked: make(chan question)}

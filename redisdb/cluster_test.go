@@ -119,10 +119,11 @@ func TestClusterChanges(t *testing.T) {
 	}
 	moving.End()
 	fine("after it has moved", name(at[0], 0), name(at[0], 9))
-	s := must(d.link.Load().servers.of(t.Context(), name(at[0], 0)))
-	if got := s.client.Options().Addr; got != c.Master(1).Addr() {
-		t.Fatal("the new place is not known")
-	}
+	wait(t, func() bool { // once the server that is asked for the slots has heard of it
+		fine("after it has moved", name(at[0], 0))
+		s := must(d.link.Load().servers.of(t.Context(), name(at[0], 0)))
+		return s.client.Options().Addr == c.Master(1).Addr()
+	})
 
 	// A master dies, and its replica takes over.
 	for _, server := range []*devstack.Redis{c.Master(2)} {

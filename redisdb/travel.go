@@ -67,6 +67,9 @@ func (o *outcome) take(other outcome) {
 // route plans the trips of the calls that which names. A call without keys goes to
 // every server. What can not be sent gets its outcome.
 func route(ctx context.Context, to servers, calls []Call, outcomes []outcome, which []int) []*trip {
+	if one, ok := to.(single); ok {
+		return []*trip{{server: one.server, which: which, outcomes: make([]outcome, len(which))}}
+	}
 	var r itinerary
 	for _, i := range which {
 		if len(calls[i].Keys) == 0 {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -75,5 +76,8 @@ func (c Config) prepare() (Config, *pgxpool.Config, *sealer, error) {
 		return c, nil, nil, errors.New("tenant: Config.URL must be a postgres:// URL")
 	}
 	pool.ConnConfig.ConnectTimeout = c.Timeout
+	if pool.ConnConfig.ValidateConnect == nil { // of several hosts, the one that can be written to
+		pool.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
 	return c, pool, seal, nil
 }

@@ -42,6 +42,9 @@ func Migrate(ctx context.Context, url string) error {
 	// A migration may rightly take longer than a statement of the hot path.
 	config.RuntimeParams["statement_timeout"] = "0"
 	config.RuntimeParams["application_name"] = "mollifier-migrate"
+	if config.ValidateConnect == nil { // of several hosts, the one that can be written to
+		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
 	db := stdlib.OpenDB(*config)
 	if err := up(ctx, db); err != nil {
 		return errors.Join(err, closed(db))
