@@ -53,6 +53,18 @@ func (c *clock) saw(at run.Instant, epoch string, now time.Time) (anew bool) {
 	return anew
 }
 
+// know takes servers that were met before any reading: none of them is another one.
+func (c *clock) know(epochs []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.servers == nil {
+		c.servers = map[string]bool{}
+	}
+	for _, epoch := range epochs {
+		c.servers[epoch] = true
+	}
+}
+
 func (c *clock) last() (at run.Instant, heard time.Time, epoch string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

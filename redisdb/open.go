@@ -24,6 +24,8 @@ type Capabilities struct {
 	WaitAOF bool   // WAITAOF can be relied on: Redis 7.4.3, Valkey 8, or later
 	// Replicas connected; on Cluster those of the master that has fewest.
 	Replicas int
+
+	servers string // the run ids of all that answered
 }
 
 // Open connects and checks that this Redis can be used: version 7.0 or later,
@@ -114,6 +116,7 @@ func (d *DB) open(ctx context.Context) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.clock.know(strings.Fields(caps.servers))
 	d.unbroken.opened(run.Instant(now.UnixMicro()))
 	keep = true
 	return &link{servers: to, caps: caps, wait: wait}, nil
@@ -198,6 +201,7 @@ func askAll(ctx context.Context, masters []*server) (Capabilities, error) {
 		case first:
 			caps, first = a.caps, false
 		default:
+			caps.servers += " " + a.caps.servers
 			caps.Replicas = min(caps.Replicas, a.caps.Replicas)
 			caps.AOF = caps.AOF && a.caps.AOF
 			caps.WaitAOF = caps.WaitAOF && a.caps.WaitAOF
@@ -221,6 +225,7 @@ func examine(info map[string]string) (Capabilities, error) {
 		AOF:     info["aof_enabled"] == "1",
 	}
 	caps.Replicas, _ = strconv.Atoi(info["connected_slaves"])
+	caps.servers = info["run_id"]
 	if !atLeast(caps.Version, 7, 0, 0) {
 		return caps, unfit("Redis %q is too old: version 7.0 or later is needed (scripts with flags)", caps.Version)
 	}
