@@ -39,10 +39,13 @@ func (s *Shards) flushLooks(batch []posted) {
 			out[i].look.Err = err
 			continue
 		}
-		k := &states[i]
-		out[i].look.Seen = shard.Seen{Known: k.Known, Found: k.Found, Live: k.Live, Holder: holder(k.Holder), Floor: k.Floor}
+		out[i].look.Seen = seen(&states[i])
 	}
 	s.deliver(batch, out)
+}
+
+func seen(k *runstore.KeyState) shard.Seen {
+	return shard.Seen{Known: k.Known, Found: k.Found, Live: k.Live, Holder: holder(k.Holder), Floor: k.Floor}
 }
 
 // fullRetryAfter is for a partition at its ceiling: the drain has to come by.

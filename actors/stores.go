@@ -158,11 +158,7 @@ func (s *Shards) flushSettles(batch []posted) {
 	out := make([]reply, len(batch))
 	err := s.bounded(s.cfg.SettleDeadline, func(ctx context.Context) {
 		for i, r := range s.stores.Runs.Settle(ctx, items) {
-			out[i].settle = shard.SettleReply{
-				Created: r.Outcome != runstore.Held && r.Outcome != runstore.Stale, Holder: holder(r.Holder),
-				Stale: r.Outcome == runstore.Stale, Floor: r.Floor,
-				Err: r.Err, Unknown: runstore.OutcomeUnknown(r.Err), Rejected: errors.Is(r.Err, run.ErrRejected),
-			}
+			out[i].settle = settleReply(&r)
 		}
 	})
 	for i := range out {
@@ -172,6 +168,14 @@ func (s *Shards) flushSettles(batch []posted) {
 		}
 	}
 	s.deliver(batch, out)
+}
+
+func settleReply(r *runstore.Settled) shard.SettleReply {
+	return shard.SettleReply{
+		Created: r.Outcome != runstore.Held && r.Outcome != runstore.Stale, Holder: holder(r.Holder),
+		Stale: r.Outcome == runstore.Stale, Floor: r.Floor,
+		Err: r.Err, Unknown: runstore.OutcomeUnknown(r.Err), Rejected: errors.Is(r.Err, run.ErrRejected),
+	}
 }
 
 func (s *Shards) flushChecks(batch []posted) {
@@ -184,7 +188,7 @@ func (s *Shards) flushChecks(batch []posted) {
 	out := make([]reply, len(batch))
 	err := s.bounded(s.cfg.SettleDeadline, func(ctx context.Context) {
 		for i, r := range s.stores.Runs.Check(ctx, items) {
-			out[i].check = shard.CheckReply{Found: r.Found, Holds: r.Holds, Holder: holder(r.Holder), Err: r.Err}
+			out[i].check = checkReply(&r)
 		}
 	})
 	for i := range out {
@@ -194,6 +198,10 @@ func (s *Shards) flushChecks(batch []posted) {
 		}
 	}
 	s.deliver(batch, out)
+}
+
+func checkReply(r *runstore.Checked) shard.CheckReply {
+	return shard.CheckReply{Found: r.Found, Holds: r.Holds, Holder: holder(r.Holder), Err: r.Err}
 }
 
 func holder(h runstore.Holder) shard.Holder {
