@@ -226,7 +226,7 @@ func TestBreakerStaysClosed(t *testing.T) {
 	it := item{snapshot: rival, options: "{}"}
 	c := newColumns(false)
 	c.add(&it, rival.AcceptedAt)
-	if _, err := insertRows(t.Context(), tx, c); err != nil {
+	if _, err := insertRows(t.Context(), tx, c, &inserting); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan Settled, 1)

@@ -403,7 +403,7 @@ func (b *bouncer) insert(ctx context.Context, tx pgx.Tx, leaders []*window) erro
 		}
 		c.add(&items[i], w.leader.at)
 	}
-	born, err := insertRows(ctx, tx, c)
+	born, err := insertRows(ctx, tx, c, &inserting)
 	if err != nil {
 		return err
 	}

@@ -221,10 +221,22 @@
 //   - an old attempt that reaches Postgres after its repeat was answered can
 //     not insert: its id is taken, or the slot is (fact 1).
 //
+// # What the insert looks for
+//
+// A row is new nearly always, and if it is not, its slot says so: a key that is held
+// and a repeat of a run that holds its key are both met there. So the insert names
+// the slot as what it expects conflicts of, and looks into no other index before it
+// inserts. What is left is a repeat without a key, or of a run whose slot has been
+// handed over, or two attempts for one run at the same instant: the index of ids refuses
+// that row, the statement fails as a whole, and is done again by the text that leaves
+// out whatever is there. Nothing is decided by the failure; every fact above rests on
+// the indexes, which are the same for both texts. Takeovers, merges and debounced runs
+// use the second text at once: in their transactions nothing may fail.
+//
 // # Locks
 //
 // Every statement that locks several keys does so in the order (env_id,
-// key_slot), inserts included; statements of workers skip what is locked. Rows in
+// key_slot), by their bytes, inserts included; statements of workers skip what is locked. Rows in
 // a key's past are changed under the lock on the slot, or alone; an alias is
 // locked before its run. A deadlock is thus not expected, and is retried should
 // one happen.

@@ -68,13 +68,25 @@ func (l *landing) tell(ctx context.Context, tx pgx.Tx) error {
 }
 
 // land inserts rows and tells the hook of those that are new, in one
-// transaction; without a hook it is the statement alone.
-func (s *Store) land(ctx context.Context, conn *pgxpool.Conn, items []item, c *columns) (born map[string]birth, err error) {
+// transaction; without a hook it is the statement alone. Rows are nearly always new: if
+// an id is there already the statement has failed and changed nothing, and the one that
+// expects it comes after it.
+func (s *Store) land(ctx context.Context, conn *pgxpool.Conn, items []item, c *columns) (map[string]birth, error) {
+	born, err := s.landBy(ctx, conn, items, c, &insertingNew)
+	if idTaken(err) {
+		return s.landBy(ctx, conn, items, c, &inserting)
+	}
+	return born, err
+}
+
+func (s *Store) landBy(
+	ctx context.Context, conn *pgxpool.Conn, items []item, c *columns, by *insertion,
+) (born map[string]birth, err error) {
 	if s.hook == nil {
-		return insertRows(ctx, conn, c)
+		return insertRows(ctx, conn, c, by)
 	}
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if born, err = insertRows(ctx, tx, c); err != nil {
+		if born, err = insertRows(ctx, tx, c, by); err != nil {
 			return err
 		}
 		l, told := landing{hook: s.hook}, make(map[string]bool, len(born))

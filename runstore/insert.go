@@ -1,9 +1,13 @@
 package runstore
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -14,27 +18,62 @@ import (
 	"github.com/e0ff5a15/mollifier/run"
 )
 
-// The insert, and the one for rows without ancestors and batches, by the names that they
-// are prepared under on connections that may keep their plans.
-var (
-	insertSQL = insertStatement("mollifier_insert", sqlFile("insert_ancestors"), sqlFile("insert_places"))
-	plainSQL  = insertStatement("mollifier_insert_plain", sqlFile("insert_roots"), "")
-)
+// insertion is the insert for rows with ancestors or places in batches, and for rows
+// without, each by the name that it is prepared under on connections that may keep its
+// plan.
+type insertion struct{ linked, plain prepared }
 
 type prepared struct{ name, sql string }
 
-func insertStatement(name, ancestors, places string) prepared {
-	return prepared{name, strings.NewReplacer(":ancestors\n", ancestors, ":places\n", places).Replace(statement("insert"))}
+var (
+	// inserting leaves out rows whose id or slot is taken.
+	inserting = newInsertion("mollifier_insert", "")
+	// insertingNew leaves out rows whose slot is taken, and fails if a row's id is taken but
+	// its slot is not. It looks into one unique index before it inserts, and the other
+	// one into all of them.
+	insertingNew = newInsertion("mollifier_insert_new", "(env_id, key_slot) where key_slot is not null")
+)
+
+func newInsertion(name, arbiter string) insertion {
+	text := func(ancestors string) string {
+		return strings.NewReplacer(":rows\n", unnested(), ":ancestors\n", sqlFile(ancestors), ":arbiter", arbiter).
+			Replace(sqlFile("insert"))
+	}
+	return insertion{
+		linked: prepared{name, strings.ReplaceAll(sqlFile("insert_places"), ":insert\n", text("insert_ancestors"))},
+		plain:  prepared{name + "_plain", text("insert_roots") + sqlFile("insert_replies")},
+	}
 }
 
-// columns are the parameters of sql/insert.sql: an array a column, all of one
-// length, and a boolean. They go to the driver as they are (see [array]); their
-// memory is used again. Get them by newColumns and release them.
+// unnested is the parameters as rows: where an array has one element for all of them,
+// unnest gives null from the second on.
+func unnested() string {
+	typeOf := map[uint32]string{textOID: "text[]", bytesOID: "bytea[]", integerOID: "bigint[]", booleanOID: "boolean[]"}
+	var columns, arrays, names []string
+	for i, c := range insertColumns {
+		parameter := "$" + strconv.Itoa(i+1) + "::" + typeOf[c.element]
+		names, arrays = append(names, c.name), append(arrays, parameter)
+		if c.element == bytesOID {
+			columns = append(columns, "u."+c.name)
+			continue
+		}
+		columns = append(columns, fmt.Sprintf("coalesce(u.%s, (%s)[1]) as %[1]s", c.name, parameter))
+	}
+	list := func(l []string) string { return strings.Join(l, ", ") }
+	return "select u.n, " + list(columns) + "\nfrom unnest(" + list(arrays) + ")\n" +
+		"with ordinality as u (" + list(names) + ", n)\n"
+}
+
+// columns are the parameters of sql/insert.sql: an array a column, and a boolean. They go
+// to the driver as they are (see [array]); their memory is used again. Get them by
+// newColumns and release them.
 type columns struct {
-	arrays   [len(columnTypes)]array
+	arrays   [len(insertColumns)]array
 	at       int
+	rows     int
 	linked   bool // a row has an ancestor or a place in a batch
 	buffered bool // expired rows are born expired
+	order    []int
 }
 
 // The columns that are written over.
@@ -44,20 +83,56 @@ const (
 	colPast = 31
 )
 
-// columnTypes are the types of the arrays' elements.
-var columnTypes = [...]uint32{
-	textOID, textOID, textOID, textOID, textOID, bytesOID, integerOID, integerOID,
-	bytesOID, textOID, integerOID, bytesOID, bytesOID, bytesOID, textOID, bytesOID,
-	textOID, textOID, textOID, textOID, textOID, textOID, textOID, booleanOID,
-	textOID, integerOID, integerOID, integerOID, integerOID, textOID, textOID,
-	bytesOID, integerOID, textOID, integerOID, textOID, textOID, integerOID,
+// insertColumns are the arrays, in the order in which add fills them.
+var insertColumns = [...]struct {
+	name    string
+	element uint32 // type
+}{
+	{"id", textOID},
+	{"env_id", textOID},
+	{"org_id", textOID},
+	{"task", textOID},
+	{"key_kind", textOID},
+	{"key_slot", bytesOID},
+	{"accepted_at", integerOID},
+	{"span", integerOID},
+	{"payload", bytesOID},
+	{"payload_type", textOID},
+	{"payload_size", integerOID},
+	{"payload_hash", bytesOID},
+	{"request_hash", bytesOID},
+	{"metadata", bytesOID},
+	{"metadata_type", textOID},
+	{"context", bytesOID},
+	{"idempotency_key", textOID},
+	{"tags", textOID},
+	{"queue", textOID},
+	{"concurrency_key", textOID},
+	{"machine", textOID},
+	{"region", textOID},
+	{"version", textOID},
+	{"test", booleanOID},
+	{"batch_id", textOID},
+	{"batch_index", integerOID},
+	{"delay_until", integerOID},
+	{"ttl", integerOID},
+	{"priority", integerOID},
+	{"parent_id", textOID},
+	{"options", textOID},
+	{"key_past", bytesOID},
+	{"buffer_ver", integerOID},
+	{"ended", textOID},
+	{"ended_at", integerOID},
+	{"failure", textOID},
+	{"ancestor_id", textOID},
+	{"distance", integerOID},
 }
 
 var columnsPool = sync.Pool{New: func() any { return new(columns) }}
 
 func newColumns(buffered bool) *columns {
 	c := columnsPool.Get().(*columns)
-	c.linked, c.buffered = false, buffered
+	c.linked, c.buffered, c.rows = false, buffered, 0
 	return c
 }
 
@@ -74,6 +149,39 @@ func (c *columns) next() *array {
 	return &c.arrays[c.at-1]
 }
 
+// addAll appends the items with the acceptances that they bring, in the one order in
+// which everybody takes slots.
+func (c *columns) addAll(items []item) {
+	c.order = c.order[:0]
+	for i := range items {
+		c.order = append(c.order, i)
+	}
+	slices.SortFunc(c.order, func(x, y int) int { return items[x].bySlot(&items[y]) })
+	for _, i := range c.order {
+		c.add(&items[i], items[i].snapshot.AcceptedAt)
+	}
+}
+
+// bySlot orders items by environment, slot and id; those without a slot come last.
+func (it *item) bySlot(other *item) int {
+	s, o := it.snapshot, other.snapshot
+	if c := strings.Compare(s.Trigger.Environment, o.Trigger.Environment); c != 0 {
+		return c
+	}
+	switch free := s.Key.IsZero(); {
+	case free != o.Key.IsZero():
+		if free {
+			return 1
+		}
+		return -1
+	case !free:
+		if c := bytes.Compare(s.Hash[:], o.Hash[:]); c != 0 {
+			return c
+		}
+	}
+	return strings.Compare(s.ID.String(), o.ID.String())
+}
+
 // add appends one row, accepted at the given instant; zero means Postgres's clock.
 func (c *columns) add(it *item, at run.Instant) {
 	s := it.snapshot
@@ -88,7 +196,7 @@ func (c *columns) add(it *item, at run.Instant) {
 	}
 	lineage := s.Lineage.Of(t.ParentRun)
 	c.linked = c.linked || t.BatchItem.Batch != "" || !lineage.Ancestor.IsZero()
-	c.at = 0
+	c.at, c.rows = 0, c.rows+1
 	c.next().text(s.ID.String())
 	c.next().text(t.Environment)
 	c.next().text(t.Organisation)
@@ -145,7 +253,7 @@ func (c *columns) outside(past []byte, at, until run.Instant) {
 func (c *columns) params() [][]byte {
 	params := make([][]byte, len(c.arrays)+1)
 	for i := range c.arrays {
-		params[i] = c.arrays[i].param(columnTypes[i])
+		params[i] = c.arrays[i].param(insertColumns[i].element)
 	}
 	params[len(c.arrays)] = []byte{boolean(c.buffered)}
 	return params
@@ -158,8 +266,8 @@ var paramTypes = sync.OnceValue(func() []uint32 {
 		integerOID: pgtype.Int8ArrayOID, booleanOID: pgtype.BoolArrayOID,
 	}
 	var types []uint32
-	for _, element := range columnTypes {
-		types = append(types, arrayOf[element])
+	for _, c := range insertColumns {
+		types = append(types, arrayOf[c.element])
 	}
 	return append(types, booleanOID)
 })
@@ -181,10 +289,10 @@ func (b birth) holder(s *run.Snapshot) Holder {
 var allBinary = []int16{pgtype.BinaryFormatCode}
 
 // insertRows inserts rows by id, and answers those that were inserted.
-func insertRows(ctx context.Context, q querier, c *columns) (map[string]birth, error) {
-	conn, insert := q.Conn(), plainSQL
+func insertRows(ctx context.Context, q querier, c *columns, by *insertion) (map[string]birth, error) {
+	conn, insert := q.Conn(), &by.plain
 	if c.linked {
-		insert = insertSQL
+		insert = &by.linked
 	}
 	var result *pgconn.ResultReader
 	if mayKeepPlan(conn) {
@@ -196,7 +304,7 @@ func insertRows(ctx context.Context, q querier, c *columns) (map[string]birth, e
 	} else {
 		result = conn.PgConn().ExecParams(ctx, insert.sql, c.params(), paramTypes(), allBinary, allBinary)
 	}
-	born := make(map[string]birth, c.arrays[0].n)
+	born := make(map[string]birth, c.rows)
 	readable := true
 	for result.NextRow() {
 		row := result.Values()
@@ -232,4 +340,10 @@ func forgetStale(conn *pgx.Conn, err error) error {
 		_ = conn.Close(context.Background()) // of a statement that has failed, nothing is lost
 	}
 	return err
+}
+
+// idTaken reports whether a row was not inserted because of its id.
+func idTaken(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == "23505" && e.TableName == "runs"
 }

@@ -114,7 +114,7 @@ func TestConnectionLostWhileWaiting(t *testing.T) {
 			it := item{snapshot: rival, options: "{}"}
 			c := newColumns(false)
 			c.add(&it, rival.AcceptedAt)
-			if _, err := insertRows(t.Context(), tx, c); err != nil {
+			if _, err := insertRows(t.Context(), tx, c, &inserting); err != nil {
 				t.Fatal(err)
 			}
 			done := make(chan Settled, 1)
@@ -151,7 +151,7 @@ func TestContextEndsWhileWaiting(t *testing.T) {
 	it := item{snapshot: rival, options: "{}"}
 	c := newColumns(false)
 	c.add(&it, rival.AcceptedAt)
-	if _, err := insertRows(t.Context(), tx, c); err != nil {
+	if _, err := insertRows(t.Context(), tx, c, &inserting); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

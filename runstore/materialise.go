@@ -170,9 +170,7 @@ func (s *Store) materialiseRounds(ctx context.Context, conn *pgxpool.Conn, items
 func (s *Store) insertBuffered(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Materialised) ([]item, error) {
 	c := newColumns(true)
 	defer c.release()
-	for i := range items {
-		c.add(&items[i], items[i].snapshot.AcceptedAt)
-	}
+	c.addAll(items)
 	born, err := s.land(ctx, conn, items, c)
 	if err != nil {
 		return items, err
@@ -211,11 +209,7 @@ func (s *Store) resolve(ctx context.Context, conn *pgxpool.Conn, items []item, a
 			}
 		case stands.slot.found():
 			contested = append(contested, it)
-		case it.absent == maxRounds-1:
-			// Never inserted, and nothing of its environment in its way.
-			answers[it.at] = Materialised{Err: rejection(&cause{text: "the id is taken"})}
 		default:
-			it.absent++
 			again = append(again, it)
 		}
 	}

@@ -245,7 +245,7 @@ func (m *merger) write(ctx context.Context, tx pgx.Tx) error {
 		}
 	}
 	if len(m.entering) > 0 {
-		born, err := insertRows(ctx, tx, m.ins)
+		born, err := insertRows(ctx, tx, m.ins, &inserting)
 		if err != nil {
 			return err
 		}

@@ -122,7 +122,7 @@ func TestResetMeetsAnInsertUnderWay(t *testing.T) {
 	it := item{snapshot: snap, options: "{}"}
 	c := newColumns(false)
 	c.add(&it, snap.AcceptedAt)
-	if _, err := insertRows(t.Context(), tx, c); err != nil {
+	if _, err := insertRows(t.Context(), tx, c, &inserting); err != nil {
 		t.Fatal(err)
 	}
 	type reply struct {

@@ -110,7 +110,6 @@ type item struct {
 	at       int // its place in the answer
 	snapshot *run.Snapshot
 	options  string
-	absent   int // rounds in which neither it nor a holder was found
 
 	// Of a run that comes out of a buffer.
 	buffered bool
@@ -211,28 +210,14 @@ func (s *Store) settleRounds(ctx context.Context, conn *pgxpool.Conn, items []it
 			return nil, nil
 		}
 	}
-	rest := items[:0:0]
-	for _, it := range items {
-		if it.absent < maxRounds {
-			rest = append(rest, it)
-			continue
-		}
-		// Never inserted, and nothing of its environment in its way.
-		answers[it.at] = Settled{Err: rejection(&cause{text: "the id is taken"})}
-	}
-	if len(rest) == 0 {
-		return nil, nil
-	}
-	return rest, &cause{verdict: hopeless, text: "the holder of the key kept changing"}
+	return items, &cause{verdict: hopeless, text: "the holder of the key kept changing"}
 }
 
 // insert stores what is new, and returns the items whose id or slot is taken.
 func (s *Store) insert(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Settled) ([]item, error) {
 	c := newColumns(false)
 	defer c.release()
-	for i := range items {
-		c.add(&items[i], items[i].snapshot.AcceptedAt)
-	}
+	c.addAll(items)
 	born, err := s.land(ctx, conn, items, c)
 	if err != nil {
 		return items, err
@@ -290,7 +275,6 @@ func look(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Settl
 		case s.mine.found() && !mutant.On("repeat-is-another-run"):
 			outcome, row, id = Replayed, &s.mine, it.snapshot.ID
 		case !s.slot.found():
-			it.absent++
 			again = append(again, it)
 			continue
 		case s.slot.later(it.snapshot.AcceptedAt):

@@ -1,8 +1,10 @@
 package runstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -246,17 +248,6 @@ func TestIDOfAnotherEnvironment(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	mine := s.want(Created, keyed("k", 10))
-	for _, tr := range []run.Trigger{{Environment: "env_2"}, {Environment: "env_2", IdempotencyKey: "k"}} {
-		foreign := snapshot(tr)
-		foreign.ID = mine.ID
-		got := s.Settle(t.Context(), []Settlement{{foreign}, {snapshot(run.Trigger{})}})
-		if !errors.Is(got[0].Err, run.ErrRejected) || !got[0].ID.IsZero() {
-			t.Errorf("settled %+v", got[0])
-		}
-		if got[1].Outcome != Created {
-			t.Errorf("neighbour %+v", got[1])
-		}
-	}
 	if found, err := s.Runs(t.Context(), "env_2", []run.ID{mine.ID}); err != nil || len(found) != 0 {
 		t.Errorf("read %v, %v", found, err)
 	}
@@ -265,6 +256,85 @@ func TestIDOfAnotherEnvironment(t *testing.T) {
 	}
 	if a := s.Check(t.Context(), []Check{{"env_2", keyed("k", 0).Hash, mine.ID}})[0]; a.Found || a.Holds || a.Err != nil {
 		t.Errorf("checked %+v", a)
+	}
+	for other, tr := range map[string]run.Trigger{"env_2": {}, "env_3": {IdempotencyKey: "k"}} {
+		tr.Environment = other
+		foreign := snapshot(tr)
+		foreign.ID = mine.ID
+		got := s.Settle(t.Context(), []Settlement{{foreign}, {snapshot(run.Trigger{})}})
+		if got[0].Err != nil || got[0].Outcome != Created || got[1].Outcome != Created {
+			t.Errorf("settled %+v", got)
+		}
+		if again := s.Settle(t.Context(), []Settlement{{foreign}})[0]; again.Outcome != Replayed {
+			t.Errorf("settled again: %+v", again)
+		}
+		if _, err := s.Finish(t.Context(), other, mine.ID, run.Finish{Status: run.Completed}); err != nil {
+			t.Error(err)
+		}
+	}
+	if found, err := s.Runs(t.Context(), env, []run.ID{mine.ID}); err != nil || len(found) != 1 || found[mine.ID].Status != run.Queued {
+		t.Errorf("its own environment's: %+v, %v", found, err)
+	}
+}
+
+// A repeat without a key meets nothing but its own id, and its statement fails: the rows
+// beside it are inserted all the same, and everybody is answered.
+func TestRepeatsWithoutAKey(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	var told []run.ID
+	s.hook = func(_ context.Context, _ Tx, runs []run.Landed) error {
+		for i := range runs {
+			told = append(told, runs[i].ID)
+		}
+		return nil
+	}
+	for name, settle := range map[string]func(items ...*run.Snapshot) (outcomes []Outcome){
+		"settle": func(items ...*run.Snapshot) (outcomes []Outcome) {
+			settlements := make([]Settlement, len(items))
+			for i := range items {
+				settlements[i].Snapshot = items[i]
+			}
+			for _, a := range s.Settle(t.Context(), settlements) {
+				outcomes = append(outcomes, a.Outcome)
+			}
+			return outcomes
+		},
+		"materialise": func(items ...*run.Snapshot) (outcomes []Outcome) {
+			materialisations := make([]Materialisation, len(items))
+			for i := range items {
+				materialisations[i].Snapshot = items[i]
+			}
+			for _, a := range s.Materialise(t.Context(), materialisations) {
+				outcomes = append(outcomes, a.Outcome)
+			}
+			return outcomes
+		},
+	} {
+		told = nil
+		var runs []*run.Snapshot
+		for range 4 {
+			r := snapshot(run.Trigger{})
+			r.AcceptedAt = 1000
+			runs = append(runs, r)
+		}
+		keyed := snapshot(run.Trigger{IdempotencyKey: name})
+		keyed.AcceptedAt = 1000
+		if got := settle(runs[0], keyed); !slices.Equal(got, []Outcome{Created, Created}) {
+			t.Fatalf("%s: %v", name, got)
+		}
+		got := settle(runs[1], runs[0], runs[2], runs[2], keyed, runs[3])
+		if !slices.Equal(got, []Outcome{Created, Replayed, Created, Replayed, Replayed, Created}) {
+			t.Errorf("%s: %v", name, got)
+		}
+		// The hook was told of each in a transaction that stood.
+		want := []run.ID{runs[0].ID, keyed.ID, runs[1].ID, runs[2].ID, runs[3].ID}
+		byText := func(a, b run.ID) int { return strings.Compare(a.String(), b.String()) }
+		slices.SortFunc(want, byText)
+		slices.SortFunc(told, byText)
+		if !slices.Equal(told, want) {
+			t.Errorf("%s: the hook was told of %v, want %v", name, told, want)
+		}
 	}
 }
 

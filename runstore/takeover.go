@@ -115,7 +115,7 @@ func (s *Store) takeOverLocked(ctx context.Context, tx pgx.Tx, items []item) (ma
 	if _, err := tx.Exec(ctx, handoverSQL, envs, ids, hashes); err != nil {
 		return nil, err
 	}
-	born, err := insertRows(ctx, tx, ins)
+	born, err := insertRows(ctx, tx, ins, &inserting)
 	if err != nil {
 		return nil, err
 	}

@@ -1,20 +1,19 @@
 -- Inserts what is new, in one statement of one text for any number of rows.
--- Parameters: arrays of equal length, one element a row, in the order of the
---   names after "as t" below. An acceptance of 0 means this server's clock;
+-- Parameters: arrays, one element a row, in the order of the columns in insert.go; an
+--   array whose rows all have the same has one element (but bytes that are not null).
+--   They are in the order of environment, slot and id, so that two batches wait for
+--   each other in one direction only. An acceptance of 0 means this server's clock;
 --   span is how long the key is held from the acceptance on; ended is a final
 --   status that the row is born with, or empty; a row stands that distance below
 --   its ancestor, and takes the root and the depth from there (no ancestor: it is
 --   a root). Last, whether the rows come from the buffer: those that were not taken
 --   in time are born expired, and whoever triggered them is told by somebody else.
--- Replies: id, accepted_at, key_until, status of each row that was inserted.
---   A row whose id or slot is taken is left out; whoever inserted it has
---   committed by then, so the next statement sees it.
--- A run's place in its batch is written with it, if the batch has its header.
--- :ancestors and :places are insert_ancestors.sql and insert_places.sql, or, where no
---   row has an ancestor or a batch, insert_roots.sql and nothing: to set up what finds
---   nothing was a quarter of what a lone insert cost.
--- Sorted by slot, so that two batches wait for each other in one direction only.
-with born as (
+-- Replies: insert_replies.sql; a row whose id or slot is taken is left out; whoever
+--   inserted it has committed by then, so the next statement sees it.
+-- :rows are the parameters as rows t, numbered by n; :ancestors is
+--   insert_ancestors.sql, or insert_roots.sql where no row has an ancestor: to set up
+--   what finds nothing was a quarter of what a lone insert cost. :arbiter is nothing, or
+--   the slot alone: then a row whose id is taken, but not its slot, is an error.
 insert into runs (
   id, env_id, org_id, task, key_kind, key_slot, key_past, accepted_at, key_until, status, queue_at, ttl_until, updated_at,
   payload, payload_type, payload_size, payload_hash, request_hash, metadata, metadata_type, context,
@@ -46,27 +45,14 @@ select
   coalesce(ancestor.depth, 0) + t.distance::integer,
   t.options,
   t.buffer_ver, nullif(t.ended_at, 0), nullif(t.failure, '')
-from unnest(
-  $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::bigint[], $8::bigint[],
-  $9::bytea[], $10::text[], $11::bigint[], $12::bytea[], $13::bytea[], $14::bytea[], $15::text[], $16::bytea[],
-  $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::boolean[],
-  $25::text[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[], $30::text[], $31::text[],
-  $32::bytea[], $33::bigint[], $34::text[], $35::bigint[], $36::text[], $37::text[], $38::bigint[]
-) as t (
-  id, env_id, org_id, task, key_kind, key_slot, accepted_at, span,
-  payload, payload_type, payload_size, payload_hash, request_hash, metadata, metadata_type, context,
-  idempotency_key, tags, queue, concurrency_key, machine, region, version, test,
-  batch_id, batch_index, delay_until, ttl, priority, parent_id, options,
-  key_past, buffer_ver, ended, ended_at, failure, ancestor_id, distance)
+from (
+:rows
+) as t
 cross join (select now_us() as now offset 0) as clock
 cross join lateral (
   select a.at, greatest(a.at, t.delay_until) as due
   from (select case when t.accepted_at > 0 then t.accepted_at else clock.now end as at) as a
 ) as born
 :ancestors
-order by t.env_id, t.key_slot, t.id
-on conflict do nothing
-returning env_id, id, accepted_at, key_until, status, batch_id, batch_index
-:places
-)
-select id, accepted_at, coalesce(key_until, 0), status from born
+order by t.n
+on conflict :arbiter do nothing

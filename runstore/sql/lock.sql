@@ -15,5 +15,5 @@ left join lateral (
   select r.status, r.finished_at from runs as r where s.kind = 1 and r.env_id = s.env_id and r.id = s.alias_of limit 1
 ) as w on true
 where s.key_slot is not null
-order by s.env_id, s.key_slot
+order by s.env_id collate "C", s.key_slot
 for update of s
