@@ -120,6 +120,14 @@ func (a *array) param(element uint32) []byte {
 	return a.b
 }
 
+// only is the first element as a parameter by itself.
+func (a *array) only() []byte {
+	if element := a.b[arrayHeader:]; int32(binary.BigEndian.Uint32(element)) >= 0 {
+		return element[4:]
+	}
+	return nil
+}
+
 // maxKeptArray is the most memory of an array that is kept for the next statement.
 const maxKeptArray = 1 << 20
 

@@ -18,11 +18,13 @@ import (
 	"github.com/e0ff5a15/mollifier/run"
 )
 
-// insertion is the insert for rows with ancestors or places in batches, and for rows
-// without, each by the name that it is prepared under on connections that may keep its
-// plan.
-type insertion struct{ linked, plain prepared }
+// insertion is the insert in its texts: for rows with ancestors or places in batches and
+// for rows without, and each of them for many rows and for one, to set up whose arrays
+// would cost more than to insert it.
+type insertion struct{ linked, plain, linkedOne, plainOne prepared }
 
+// prepared is a statement by the name that it is prepared under on connections that may
+// keep its plan.
 type prepared struct{ name, sql string }
 
 var (
@@ -35,23 +37,43 @@ var (
 )
 
 func newInsertion(name, arbiter string) insertion {
-	text := func(ancestors string) string {
-		return strings.NewReplacer(":rows\n", unnested(), ":ancestors\n", sqlFile(ancestors), ":arbiter", arbiter).
+	text := func(rows, ancestors string) string {
+		return strings.NewReplacer(":rows\n", rows, ":ancestors\n", sqlFile(ancestors), ":arbiter", arbiter).
 			Replace(sqlFile("insert"))
 	}
-	return insertion{
-		linked: prepared{name, strings.ReplaceAll(sqlFile("insert_places"), ":insert\n", text("insert_ancestors"))},
-		plain:  prepared{name + "_plain", text("insert_roots") + sqlFile("insert_replies")},
+	linked := func(rows string) string {
+		return strings.ReplaceAll(sqlFile("insert_places"), ":insert\n", text(rows, "insert_ancestors"))
 	}
+	plain := func(rows string) string { return text(rows, "insert_roots") + sqlFile("insert_replies") }
+	return insertion{
+		linked: prepared{name, linked(unnested())}, linkedOne: prepared{name + "_one", linked(alone())},
+		plain: prepared{name + "_plain", plain(unnested())}, plainOne: prepared{name + "_plain_one", plain(alone())},
+	}
+}
+
+func (i *insertion) all() []*prepared {
+	return []*prepared{&i.linked, &i.plain, &i.linkedOne, &i.plainOne}
+}
+
+// statement is the one for rows that are linked or not, for many or for one.
+func (i *insertion) statement(linked, one bool) *prepared {
+	switch {
+	case linked && one:
+		return &i.linkedOne
+	case linked:
+		return &i.linked
+	case one:
+		return &i.plainOne
+	}
+	return &i.plain
 }
 
 // unnested is the parameters as rows: where an array has one element for all of them,
 // unnest gives null from the second on.
 func unnested() string {
-	typeOf := map[uint32]string{textOID: "text[]", bytesOID: "bytea[]", integerOID: "bigint[]", booleanOID: "boolean[]"}
 	var columns, arrays, names []string
 	for i, c := range insertColumns {
-		parameter := "$" + strconv.Itoa(i+1) + "::" + typeOf[c.element]
+		parameter := parameter(i) + "[]"
 		names, arrays = append(names, c.name), append(arrays, parameter)
 		if c.element == bytesOID {
 			columns = append(columns, "u."+c.name)
@@ -59,10 +81,25 @@ func unnested() string {
 		}
 		columns = append(columns, fmt.Sprintf("coalesce(u.%s, (%s)[1]) as %[1]s", c.name, parameter))
 	}
-	list := func(l []string) string { return strings.Join(l, ", ") }
 	return "select u.n, " + list(columns) + "\nfrom unnest(" + list(arrays) + ")\n" +
 		"with ordinality as u (" + list(names) + ", n)\n"
 }
+
+// alone is the parameters as the only row.
+func alone() string {
+	columns := []string{"1 as n"}
+	for i, c := range insertColumns {
+		columns = append(columns, parameter(i)+" as "+c.name)
+	}
+	return "select " + list(columns) + "\n"
+}
+
+func parameter(i int) string {
+	types := map[uint32]string{textOID: "text", bytesOID: "bytea", integerOID: "bigint", booleanOID: "boolean"}
+	return "$" + strconv.Itoa(i+1) + "::" + types[insertColumns[i].element]
+}
+
+func list(l []string) string { return strings.Join(l, ", ") }
 
 // columns are the parameters of sql/insert.sql: an array a column, and a boolean. They go
 // to the driver as they are (see [array]); their memory is used again. Get them by
@@ -249,28 +286,39 @@ func (c *columns) outside(past []byte, at, until run.Instant) {
 	c.arrays[colPast].bytes(past)
 }
 
+// one reports whether there is one row: its parameters are no arrays.
+func (c *columns) one() bool { return c.rows == 1 }
+
 // params are the parameters of the statement, all in binary.
 func (c *columns) params() [][]byte {
 	params := make([][]byte, len(c.arrays)+1)
 	for i := range c.arrays {
-		params[i] = c.arrays[i].param(insertColumns[i].element)
+		if c.one() {
+			params[i] = c.arrays[i].only()
+		} else {
+			params[i] = c.arrays[i].param(insertColumns[i].element)
+		}
 	}
 	params[len(c.arrays)] = []byte{boolean(c.buffered)}
 	return params
 }
 
 // paramTypes are the types of params.
-var paramTypes = sync.OnceValue(func() []uint32 {
+func paramTypes(one bool) []uint32 {
 	arrayOf := map[uint32]uint32{
 		textOID: pgtype.TextArrayOID, bytesOID: pgtype.ByteaArrayOID,
 		integerOID: pgtype.Int8ArrayOID, booleanOID: pgtype.BoolArrayOID,
 	}
 	var types []uint32
 	for _, c := range insertColumns {
-		types = append(types, arrayOf[c.element])
+		if one {
+			types = append(types, c.element)
+		} else {
+			types = append(types, arrayOf[c.element])
+		}
 	}
 	return append(types, booleanOID)
-})
+}
 
 // birth is a row that was inserted.
 type birth struct {
@@ -290,10 +338,7 @@ var allBinary = []int16{pgtype.BinaryFormatCode}
 
 // insertRows inserts rows by id, and answers those that were inserted.
 func insertRows(ctx context.Context, q querier, c *columns, by *insertion) (map[string]birth, error) {
-	conn, insert := q.Conn(), &by.plain
-	if c.linked {
-		insert = &by.linked
-	}
+	conn, insert := q.Conn(), by.statement(c.linked, c.one())
 	var result *pgconn.ResultReader
 	if mayKeepPlan(conn) {
 		kept, err := conn.Prepare(ctx, insert.name, insert.sql) // from memory but for the first time
@@ -302,7 +347,7 @@ func insertRows(ctx context.Context, q querier, c *columns, by *insertion) (map[
 		}
 		result = conn.PgConn().ExecStatement(ctx, kept, c.params(), allBinary, allBinary)
 	} else {
-		result = conn.PgConn().ExecParams(ctx, insert.sql, c.params(), paramTypes(), allBinary, allBinary)
+		result = conn.PgConn().ExecParams(ctx, insert.sql, c.params(), paramTypes(c.one()), allBinary, allBinary)
 	}
 	born := make(map[string]birth, c.rows)
 	readable := true

@@ -1,7 +1,7 @@
--- Inserts what is new, in one statement of one text for any number of rows.
--- Parameters: arrays, one element a row, in the order of the columns in insert.go; an
---   array whose rows all have the same has one element (but bytes that are not null).
---   They are in the order of environment, slot and id, so that two batches wait for
+-- Inserts what is new, in one statement.
+-- Parameters: of one row, the columns in insert.go; of more, an array a column, in which
+--   what is the same in all rows is one element (but bytes that are not null). Rows
+--   are in the order of environment, slot and id, so that two batches wait for
 --   each other in one direction only. An acceptance of 0 means this server's clock;
 --   span is how long the key is held from the acceptance on; ended is a final
 --   status that the row is born with, or empty; a row stands that distance below

@@ -225,7 +225,8 @@ func trickle(ctx context.Context, c *cluster.Cluster, l *load.Load) (time.Durati
 	defer conn.Close(context.WithoutCancel(ctx))
 	for {
 		var n int
-		if err := conn.QueryRow(ctx, `select count(*) from runs where id = any($1)`, ids).Scan(&n); err != nil {
+		if err := conn.QueryRow(ctx, `
+			select count(*) from environments as e join runs as r on r.env_id = e.id where r.id = any($1)`, ids).Scan(&n); err != nil {
 			return 0, err
 		}
 		if n == len(ids) {

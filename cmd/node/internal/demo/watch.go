@@ -79,7 +79,8 @@ func (w *watch) look(ctx context.Context, conn *pgx.Conn) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	rows, err := conn.Query(ctx, `select id from runs where id = any($1)`, ids)
+	// Ids are indexed by environment.
+	rows, err := conn.Query(ctx, `select r.id from environments as e join runs as r on r.env_id = e.id where r.id = any($1)`, ids)
 	if err != nil {
 		return err
 	}
