@@ -13,7 +13,7 @@ import (
 
 // acking is an entry whose row is written, and what Postgres said of it.
 type acking struct {
-	entry entry
+	entry *entry
 	row   runstore.Materialised
 }
 
@@ -30,10 +30,10 @@ func (d *Drainer) ack(environment string, pending []acking) {
 			return
 		}
 		d.count.dirty.Add(int64(len(dirty)))
-		entries := make([]entry, len(dirty))
+		entries := make([]entry, len(dirty)) // with their changes
 		items := make([]runstore.Materialisation, len(dirty))
 		for i := range dirty {
-			entries[i] = dirty[i].entry
+			entries[i] = *dirty[i].entry
 			items[i] = entries[i].materialisation()
 		}
 		if round == dirtyRounds {
@@ -45,7 +45,7 @@ func (d *Drainer) ack(environment string, pending []acking) {
 		for i, r := range d.materialise(items) {
 			switch {
 			case r.Err == nil:
-				pending = append(pending, acking{entries[i], r})
+				pending = append(pending, acking{&entries[i], r})
 			case poisonous(r.Err):
 				d.refused(entries[i])
 			default:
@@ -63,7 +63,7 @@ func (d *Drainer) acknowledge(environment string, pending []acking) (dirty []ack
 	for began := time.Now(); ; {
 		acks := make([]buffer.Ack, len(pending))
 		for i := range pending {
-			e := &pending[i].entry
+			e := pending[i].entry
 			acks[i] = buffer.Ack{Ref: e.Ref, Ver: e.ver, Canonical: pending[i].row.Canonical}
 		}
 		ctx, cancel := d.lastWord()
@@ -78,7 +78,7 @@ func (d *Drainer) acknowledge(environment string, pending []acking) (dirty []ack
 			case errors.Is(a.Err, run.ErrUnknownVersion):
 				// A change that this build can not read. The buffer puts the
 				// entry aside when it is leased again.
-				d.log.Error("a change of a buffered run can not be read; the run is kept", d.about(&p.entry)...)
+				d.log.Error("a change of a buffered run can not be read; the run is kept", d.about(p.entry)...)
 			case a.Err != nil:
 				unheard, trouble = append(unheard, p), a.Err
 			case !a.Done():
@@ -111,7 +111,7 @@ func (d *Drainer) marked(p *acking) {
 		return
 	}
 	d.count.aliased.Add(1)
-	d.recent.note(OddAlias, &p.entry, p.row.Canonical)
+	d.recent.note(OddAlias, p.entry, p.row.Canonical)
 	if p.row.AcceptedAt > p.entry.snapshot.AcceptedAt {
 		d.count.overtaken.Add(1)
 	}

@@ -87,12 +87,17 @@ func (d *Drainer) lease(until context.Context, t turn) ([]entry, error) {
 		})
 	}
 	calls.Wait()
-	var entries []entry
+	n := 0
+	for _, leases := range found {
+		n += len(leases)
+	}
+	entries := make([]entry, 0, n)
 	leased := time.Now()
 	for _, leases := range found {
-		for _, l := range leases {
+		for i := range leases {
+			l := &leases[i]
 			if l.Err != nil {
-				d.unreadable(t.organisation, l)
+				d.unreadable(t.organisation, *l)
 				continue
 			}
 			entries = append(entries, entry{
@@ -181,7 +186,7 @@ func (d *Drainer) transact(environment string, entries []entry) (served bool) {
 		case r.Err == nil && d.failedBefore(&entries[i], &r):
 			d.drop(entries[i])
 		case r.Err == nil:
-			written = append(written, acking{entries[i], r})
+			written = append(written, acking{&entries[i], r})
 		case poisonous(r.Err):
 			refused = append(refused, entries[i])
 		default:

@@ -31,7 +31,7 @@ func (d *Drainer) tell(began time.Time, entries int, written []acking) {
 	now := time.Now()
 	landed := make([]Landed, len(written))
 	for i := range written {
-		e, row := &written[i].entry, &written[i].row
+		e, row := written[i].entry, &written[i].row
 		landed[i] = Landed{
 			Snapshot: &e.snapshot, Canonical: row.Canonical, Aliased: row.Outcome == runstore.Aliased,
 			Dwell: e.dwell, Worked: now.Sub(e.leased),

@@ -43,7 +43,7 @@ func (d *Drainer) fail(e entry) {
 	switch {
 	case r.Err == nil && (r.Outcome == runstore.Aliased || (r.Outcome == runstore.Replayed && r.Status != run.SystemFailure)):
 		// It has a good row: its own from before, or another run's.
-		d.ack(e.Environment, []acking{{e, r}})
+		d.ack(e.Environment, []acking{{&e, r}})
 	case r.Err == nil || mutant.On("drops-the-only-copy"):
 		d.drop(e)
 	case poisonous(r.Err):

@@ -91,6 +91,10 @@ func buffered(m *Materialisation) (item, error) {
 	case !s.Key.IsZero() && s.KeyUntil != 0 && s.KeyUntil < s.AcceptedAt:
 		return item{}, &run.InvalidError{Field: "key interval", Rule: "must not end before it begins"}
 	}
+	if len(m.Patches) == 0 && m.Failed == nil && (m.Snapshot.Key.IsZero() || m.Snapshot.KeyUntil != 0) {
+		it := item{snapshot: m.Snapshot, buffered: true, ver: m.Ver} // as nearly all are
+		return it, it.prepare()
+	}
 	patched := m.Snapshot.Apply(m.Patches...)
 	s := &patched.Snapshot
 	if !s.Key.IsZero() && s.KeyUntil == 0 {
