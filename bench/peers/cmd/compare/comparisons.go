@@ -75,7 +75,9 @@ func comparisons() []comparison {
 			{kind: "river", rate: 16},
 			{kind: "insert", rate: 0.7},
 		}},
-		{name: "pass through, in bulk", fsync: load.FsyncAlways, open: with(bulk), aims: []aim{{kind: "river", rate: 2}}},
+		{name: "pass through, in bulk", fsync: load.FsyncAlways, open: with(bulk), aims: []aim{
+			{kind: "river", rate: 2}, {kind: "insert", rate: 0.85},
+		}},
 		{name: "hot key, bursts of 1,000", fsync: load.FsyncAlways, open: with(hotKey), aims: []aim{{kind: "singleflight", rate: 1.2}}},
 		{name: "drain", fsync: load.FsyncAlways, once: true, open: with(drained), aims: []aim{{kind: "insert", rate: 0.8}}},
 		{name: "lone trigger, keyed", fsync: load.FsyncAlways, open: with(loneKeyed), aims: []aim{{kind: "trips", p50: 1.2}}},
@@ -132,6 +134,9 @@ func bulk(l *lineup) {
 			return peers.RiverMany(l.ctx, l.stores, 4, 1000, fast, l.payload)
 		})
 	}
+	l.add("insert", 2, func() (*load.Contestant, error) {
+		return limits.Insert(l.ctx, l.stores, 500, 2, l.payload, true)
+	})
 }
 
 func hotKey(l *lineup) {
