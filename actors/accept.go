@@ -24,7 +24,7 @@ func (s *Shards) flushLooks(batch []posted) {
 	for i := range batch {
 		keys[i] = runstore.KeyRef{Environment: batch[i].request.Environment, Hash: batch[i].request.Hash, ID: batch[i].request.Run}
 	}
-	out := make([]reply, len(batch))
+	out := make([]reply[shard.LookReply], len(batch))
 	var states []runstore.KeyState
 	var asked error
 	err := s.bounded(s.cfg.SettleDeadline, func(ctx context.Context) {
@@ -34,14 +34,13 @@ func (s *Shards) flushLooks(batch []posted) {
 		err = asked
 	}
 	for i := range out {
-		out[i].verb, out[i].ref = shard.Look, batch[i].request.Ref
 		if err != nil {
-			out[i].look.Err = err
+			out[i].said.Err = err
 			continue
 		}
-		out[i].look.Seen = seen(&states[i])
+		out[i].said.Seen = seen(&states[i])
 	}
-	s.deliver(batch, out)
+	deliver(s, batch, out)
 }
 
 func seen(k *runstore.KeyState) shard.Seen {
@@ -56,7 +55,7 @@ const fullRetryAfter = 5 * time.Second
 func (s *Shards) admitted(batch []posted) []posted {
 	kept := batch[:0] // in its own memory: what is refused is copied before it is written over
 	var refused []posted
-	var out []reply
+	var out []reply[shard.AcceptReply]
 	for i := range batch {
 		snapshot := batch[i].request.Snapshot
 		err := s.cfg.Admit(snapshot.Trigger.Environment, snapshot.Trigger.Size())
@@ -65,13 +64,10 @@ func (s *Shards) admitted(batch []posted) []posted {
 			continue
 		}
 		refused = append(refused, batch[i])
-		out = append(out, reply{
-			verb: shard.Accept, ref: batch[i].request.Ref,
-			accept: shard.AcceptReply{State: shard.AcceptFull, Full: err},
-		})
+		out = append(out, reply[shard.AcceptReply]{said: shard.AcceptReply{State: shard.AcceptFull, Full: err}})
 	}
 	if len(refused) > 0 {
-		s.deliver(refused, out)
+		deliver(s, refused, out)
 	}
 	return kept
 }
@@ -86,21 +82,20 @@ func (s *Shards) flushAccepts(batch []posted) {
 	for i := range batch {
 		runs[i] = acceptance(&batch[i].request)
 	}
-	out := make([]reply, len(batch))
+	out := make([]reply[shard.AcceptReply], len(batch))
 	taken := false
 	err := s.bounded(s.cfg.RedisDeadline, func(ctx context.Context) {
 		for i, a := range s.stores.Buffer.Accept(ctx, runs) {
-			out[i].accept = s.acceptReply(&batch[i].request, a)
+			out[i].said = s.acceptReply(&batch[i].request, a)
 			taken = taken || a.State == buffer.AcceptedNew
 		}
 	})
 	for i := range out {
-		out[i].verb, out[i].ref = shard.Accept, batch[i].request.Ref
 		if err != nil {
-			out[i].accept = shard.AcceptReply{Err: err}
+			out[i].said = shard.AcceptReply{Err: err}
 		}
 	}
-	s.deliver(batch, out)
+	deliver(s, batch, out)
 	if taken {
 		s.cfg.Accepted()
 	}

@@ -16,14 +16,10 @@ import (
 	"github.com/e0ff5a15/mollifier/shard"
 )
 
-// The messages of a shard's mailbox, besides *call and calls, which arrive.
+// The messages of a shard's mailbox, besides *call and calls, which arrive, and *replies.
 type (
 	leave   struct{ call *call }
 	calls   []*call
-	replies struct {
-		all []reply
-		of  []uint16 // whose each is
-	}
 	wake    struct{ hash run.Hash }
 	wakeAll struct{}
 	tick    struct{}
@@ -31,16 +27,22 @@ type (
 	drain   struct{ empty chan<- struct{} } // closed once no flight is left
 )
 
-// reply is what a writer has to say about one request.
-type reply struct {
+// replies are what a writer has to say about the requests of a batch.
+type replies[R any] struct {
+	all []reply[R]
+	of  []uint16 // whose each is
+}
+
+type reply[R any] struct {
+	ref  shard.Ref
+	said R
+}
+
+// claimed is what the writer of claims says, by the verb.
+type claimed struct {
 	verb    shard.Verb
-	ref     shard.Ref
 	claim   shard.ClaimReply
-	settle  shard.SettleReply
-	check   shard.CheckReply
 	publish shard.PublishReply
-	look    shard.LookReply
-	accept  shard.AcceptReply
 }
 
 // cell is what a shard owns. It is held by [Shards], not by the actor value,
@@ -74,13 +76,23 @@ func (a shardActor) Receive(c actor.Context) {
 		for _, c := range m {
 			a.arriveUnlessRefusing(c)
 		}
-	case *replies:
-		now := time.Now()
-		for i, of := range m.of {
-			if int(of) == a.index {
-				a.apply(now, &m.all[i])
+	case *replies[claimed]:
+		take(a, m, func(now time.Time, ref shard.Ref, r *claimed) {
+			switch r.verb {
+			case shard.Claim:
+				a.table.Claimed(now, ref, r.claim)
+			case shard.Publish:
+				a.table.Published(ref, r.publish)
 			}
-		}
+		})
+	case *replies[shard.SettleReply]:
+		take(a, m, func(now time.Time, ref shard.Ref, r *shard.SettleReply) { a.table.Settled(now, ref, *r) })
+	case *replies[shard.CheckReply]:
+		take(a, m, func(_ time.Time, ref shard.Ref, r *shard.CheckReply) { a.table.Checked(ref, *r) })
+	case *replies[shard.LookReply]:
+		take(a, m, func(now time.Time, ref shard.Ref, r *shard.LookReply) { a.table.Looked(now, ref, *r) })
+	case *replies[shard.AcceptReply]:
+		take(a, m, func(now time.Time, ref shard.Ref, r *shard.AcceptReply) { a.table.AcceptAnswered(now, ref, *r) })
 	case leave:
 		a.guard(shard.Ref{}, func() { a.table.Leave(m.call) })
 	case wake:
@@ -122,23 +134,15 @@ func (a shardActor) arrive(c *call) {
 	})
 }
 
-func (a shardActor) apply(now time.Time, r *reply) {
-	a.guard(r.ref, func() {
-		switch r.verb {
-		case shard.Claim:
-			a.table.Claimed(now, r.ref, r.claim)
-		case shard.Settle:
-			a.table.Settled(now, r.ref, r.settle)
-		case shard.CheckHolder:
-			a.table.Checked(r.ref, r.check)
-		case shard.Publish:
-			a.table.Published(r.ref, r.publish)
-		case shard.Look:
-			a.table.Looked(now, r.ref, r.look)
-		case shard.Accept:
-			a.table.AcceptAnswered(now, r.ref, r.accept)
+// take tells the table what is said of its own requests.
+func take[R any](a shardActor, m *replies[R], tell func(time.Time, shard.Ref, *R)) {
+	now := time.Now()
+	for i, of := range m.of {
+		if int(of) == a.index {
+			r := &m.all[i]
+			a.guard(r.ref, func() { tell(now, r.ref, &r.said) })
 		}
-	})
+	}
 }
 
 // guard keeps a panic of one step from the rest: its flight fails, the table stays.

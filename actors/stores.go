@@ -90,18 +90,18 @@ func (s *Shards) flushClaims(batch []posted) {
 	for i := range batch {
 		ops[i] = claimOp(&batch[i].request)
 	}
-	out := make([]reply, len(batch))
+	out := make([]reply[claimed], len(batch))
 	err := s.bounded(s.cfg.RedisDeadline, func(ctx context.Context) {
 		for i, r := range s.stores.Claims.Do(ctx, ops) {
-			out[i] = s.claimReply(&batch[i].request, r)
+			out[i].said = s.claimReply(&batch[i].request, r)
 		}
 	})
 	for i := range out {
 		if err != nil {
-			out[i] = s.claimReply(&batch[i].request, claim.Reply{Err: err})
+			out[i].said = s.claimReply(&batch[i].request, claim.Reply{Err: err})
 		}
 	}
-	s.deliver(batch, out)
+	deliver(s, batch, out)
 }
 
 func claimOp(r *shard.Request) claim.Op {
@@ -121,8 +121,8 @@ func claimOp(r *shard.Request) claim.Op {
 	return op
 }
 
-func (s *Shards) claimReply(r *shard.Request, c claim.Reply) reply {
-	out := reply{verb: r.Verb, ref: r.Ref}
+func (s *Shards) claimReply(r *shard.Request, c claim.Reply) claimed {
+	out := claimed{verb: r.Verb}
 	switch r.Verb {
 	case shard.Publish:
 		out.publish = shard.PublishReply{Done: c.State == claim.Done && c.Err == nil, Err: c.Err}
@@ -155,19 +155,18 @@ func (s *Shards) flushSettles(batch []posted) {
 	for i := range batch {
 		items[i].Snapshot = batch[i].request.Snapshot
 	}
-	out := make([]reply, len(batch))
+	out := make([]reply[shard.SettleReply], len(batch))
 	err := s.bounded(s.cfg.SettleDeadline, func(ctx context.Context) {
 		for i, r := range s.stores.Runs.Settle(ctx, items) {
-			out[i].settle = settleReply(&r)
+			out[i].said = settleReply(&r)
 		}
 	})
 	for i := range out {
-		out[i].verb, out[i].ref = shard.Settle, batch[i].request.Ref
 		if err != nil {
-			out[i].settle = shard.SettleReply{Err: err, Unknown: true}
+			out[i].said = shard.SettleReply{Err: err, Unknown: true}
 		}
 	}
-	s.deliver(batch, out)
+	deliver(s, batch, out)
 }
 
 func settleReply(r *runstore.Settled) shard.SettleReply {
@@ -185,19 +184,18 @@ func (s *Shards) flushChecks(batch []posted) {
 		r := &batch[i].request
 		items[i] = runstore.Check{Environment: r.Environment, Hash: r.Hash, ID: r.Run}
 	}
-	out := make([]reply, len(batch))
+	out := make([]reply[shard.CheckReply], len(batch))
 	err := s.bounded(s.cfg.SettleDeadline, func(ctx context.Context) {
 		for i, r := range s.stores.Runs.Check(ctx, items) {
-			out[i].check = checkReply(&r)
+			out[i].said = checkReply(&r)
 		}
 	})
 	for i := range out {
-		out[i].verb, out[i].ref = shard.CheckHolder, batch[i].request.Ref
 		if err != nil {
-			out[i].check = shard.CheckReply{Err: err}
+			out[i].said = shard.CheckReply{Err: err}
 		}
 	}
-	s.deliver(batch, out)
+	deliver(s, batch, out)
 }
 
 func checkReply(r *runstore.Checked) shard.CheckReply {
@@ -229,11 +227,11 @@ func (s *Shards) bounded(d time.Duration, call func(context.Context)) (err error
 
 // deliver sends a batch's replies to its shards, as one message that each shard
 // takes its own from.
-func (s *Shards) deliver(batch []posted, out []reply) {
-	m := &replies{all: out, of: make([]uint16, len(batch))}
+func deliver[R any](s *Shards, batch []posted, out []reply[R]) {
+	m := &replies[R]{all: out, of: make([]uint16, len(batch))}
 	var concerned [run.MaxPartitions]bool // there are no more shards than partitions
 	for i := range batch {
-		m.of[i] = uint16(batch[i].shard)
+		out[i].ref, m.of[i] = batch[i].request.Ref, uint16(batch[i].shard)
 		concerned[batch[i].shard] = true
 	}
 	for at := range s.cells {

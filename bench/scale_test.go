@@ -69,7 +69,7 @@ func BenchmarkNodes(b *testing.B) {
 }
 
 // What a key in flight takes of memory, beyond its payload: the callers wait in
-// stores that do not answer. A goroutine waits for each, and is counted.
+// stores that do not answer. A goroutine waits for each; its stack is told apart.
 func BenchmarkMemory(b *testing.B) {
 	most := 1_000_000
 	if testing.Short() {
@@ -78,18 +78,20 @@ func BenchmarkMemory(b *testing.B) {
 	for keys := 1000; keys <= most; keys *= 10 {
 		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
 			for b.Loop() {
-				b.ReportMetric(bytesPerKey(b, keys), "B/key")
+				held, stacks := bytesPerKey(b, keys)
+				b.ReportMetric(held, "B/key")
+				b.ReportMetric(stacks, "stack-B/key")
 			}
 		})
 	}
 }
 
-func bytesPerKey(b *testing.B, keys int) float64 {
+func bytesPerKey(b *testing.B, keys int) (held, stacks float64) {
 	b.Helper()
-	held := make(chan struct{})
-	m := memory(b, 8, held)
+	closed := make(chan struct{})
+	m := memory(b, 8, closed)
 	payload, next := load.Body(512), bench.Distinct(load.Body(512))
-	before := heap()
+	heapBefore, stacksBefore := inUse()
 	var wait sync.WaitGroup
 	for i := range keys {
 		wait.Go(func() {
@@ -101,16 +103,15 @@ func bytesPerKey(b *testing.B, keys int) float64 {
 	for m.Stats().Claims < uint64(keys) {
 		runtime.Gosched()
 	}
-	after := heap()
-	close(held)
+	heap, inStacks := inUse()
+	close(closed)
 	wait.Wait()
-	return float64(after-before) / float64(keys)
+	return (heap - heapBefore) / float64(keys), (inStacks - stacksBefore) / float64(keys)
 }
 
-// heap is what is in use, stacks included.
-func heap() uint64 {
+func inUse() (heap, stacks float64) {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return m.HeapAlloc + m.StackInuse
+	return float64(m.HeapAlloc), float64(m.StackInuse)
 }

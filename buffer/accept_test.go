@@ -321,6 +321,39 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// Where no key of a call has a record, its runs are written as if nothing of them were
+// there. What is there all the same is neither written over nor counted twice, and keeps
+// nothing from the others.
+func TestAcceptBesideWhatHasNoRecord(t *testing.T) {
+	t.Parallel()
+	b := onSharedWith(t, Config{MaxEntries: 3})
+	there, plain, foreign, fresh := snap(1, "there"), snap(1, ""), snap(1, "foreign"), snap(1, "fresh")
+	first := b.buffered(there)
+	b.buffered(plain)
+	b.raw.Del(t.Context(), b.recordName(there)) // as after a loss that only the entry was restored from
+	b.raw.HSet(t.Context(), b.recordName(foreign), "what", "ever")
+	batch := []Acceptance{b.fresh(there), b.fresh(fresh), b.fresh(plain), b.fresh(foreign)}
+	for i, got := range b.Accept(t.Context(), batch) {
+		want := []State{AlreadyThere, AcceptedNew, AlreadyThere, 0}[i]
+		if got.State != want || (got.Err != nil) != (want == 0) || i == 0 && got.AcceptedAt != first.AcceptedAt {
+			t.Fatalf("run %d: %+v", i, got)
+		}
+	}
+	if b.raw.HGet(t.Context(), b.recordName(foreign), "what").Val() != "ever" {
+		t.Fatal("what this build does not know was written over")
+	}
+	// The partition is full, and a repeat needs no room.
+	for i, got := range b.Accept(t.Context(), []Acceptance{b.fresh(plain), b.fresh(snap(1, "one more"))}) {
+		if want := []State{AlreadyThere, Full}[i]; got.State != want {
+			t.Fatalf("run %d: %+v", i, got)
+		}
+	}
+	b.raw.Del(t.Context(), b.recordName(foreign))
+	if err := b.sound(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A batch bigger than one call, with repeated keys and ids and mistakes in it.
 func TestBigBatch(t *testing.T) {
 	t.Parallel()

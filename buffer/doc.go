@@ -92,6 +92,13 @@
 // node accepts, drains and acks the same key, the minute passes, and the first
 // accept finds the key free.
 //
+// In a storm most keys are new. Where no key of a call has a record, the script takes it
+// that the entries are not there either, and has MSETNX find out as it writes: half of
+// the look-ups are saved. It writes all or nothing, and without a record nothing that was
+// judged so far has had an effect; so if something is there, all is judged anew from what
+// is there, in the same execution. A replica, and a server that reads its file, come to
+// the same: what has expired is deleted there before.
+//
 // The server compares its own run id, which INFO tells a script in some 7 us for
 // a call. A value kept in the data instead would survive a failover to a replica
 // that lacks the last writes, and a node's own idea of its connection can be

@@ -183,7 +183,7 @@ func TestLeastRights(t *testing.T) {
 	b, server := onPrivate(t, 10*time.Second)
 	err := b.raw.Do(t.Context(), "ACL", "SETUSER", "mollifier", "on", ">secret", "resetchannels", "~m:*", "&m:*", "-@all",
 		"+hello", "+client|setname", "+select", "+ping", "+info", "+eval", "+evalsha",
-		"+get", "+getrange", "+strlen", "+mget", "+set", "+setrange", "+mset", "+append", "+time", "+publish", "+exists", "+del", "+pexpire",
+		"+get", "+getrange", "+strlen", "+mget", "+set", "+setrange", "+mset", "+msetnx", "+append", "+time", "+publish", "+exists", "+del", "+pexpire",
 		"+hget", "+hmget", "+hgetall", "+hset", "+hdel", "+persist",
 		"+lrange", "+ltrim", "+lpush", "+rpush", "+llen", "+lindex", "+lrem",
 		"+zadd", "+zrem", "+zcard", "+zcount", "+zrange", "+zrangebyscore", "+zrangebylex", "+zrevrangebylex").Err()

@@ -61,6 +61,8 @@ for _, group in ipairs(groups) do
   end
   take(group, counts[1])
   for i, slot in ipairs(group.slots) do take(slot, counts[i + 1]) end
+  group.had, group.hadBytes = group.n, group.bytes
+  for _, slot in ipairs(group.slots) do slot.had, slot.hadBytes = slot.n, slot.bytes end
 end
 
 -- What a run of a kind gets if its acceptance is an instant, as text: its end, its answer, and the head of its entry.
@@ -81,13 +83,11 @@ for k = 1, kindCount do
   kinds[k] = kind
 end
 
--- What is there of the runs and their keys.
-local all, names, at, held, found = {}, {}, {}, {}, 0
+-- What the records of their keys say.
+local names, at, held, found = {}, {}, {}, 0
 for i = 1, runs do
   local entry, name = KEYS[firstKey + 2 * i - 1], KEYS[firstKey + 2 * i]
-  all[#all + 1] = entry
   if name ~= entry then
-    all[#all + 1] = name
     names[#names + 1] = name
     at[#at + 1] = i
   end
@@ -98,126 +98,149 @@ if #names > 0 then
     if record then found = found + 1 end
   end
 end
-local plain = redis.call('EXISTS', unpack(all)) == found -- no entry is there, and no name is of another type
+
+-- How many there are of the entries and the records, of whatever type.
+local function present()
+  for i = 1, runs do names[#names + 1] = KEYS[firstKey + 2 * i - 1] end
+  return redis.call('EXISTS', unpack(names))
+end
 
 local function resolved(id, acc, ends, marks)
   return '1|r|' .. id .. '|' .. acc .. '|' .. ends .. '|' .. marks
 end
 
 local replies, writes = {}, {}
-for i = 1, runs do
-  local a = firstArg + width * (i - 1)
-  local place, body, more = tonumber(ARGV[a + 1]), ARGV[a + 2], ARGV[a + 4]
-  local slot, kind = slots[floorOf(place / 256)], kinds[place % 256 + 1]
-  local entry, name = KEYS[firstKey + 2 * i - 1], KEYS[firstKey + 2 * i]
-  local keyed, id, record = name ~= entry, sub(entry, slot.id), held[i]
-  local token, floor, holder, holderAcc, holderEnds, ended, holderMarks = '', 0, '', 0, 0, false, nil
-  if more ~= '' then
-    local t, f, h, acc, ends, over, marks = match(more, '^([^|]*)|(%d+)|([^|]*)|(%d+)|(%d+)|([01])|(.*)$')
-    token, floor, holder, holderAcc, holderEnds, ended, holderMarks = t, tonumber(f), h, acc, ends, over == '1', marks
-  end
-  local answer, least, mine, flags, same = nil, 0, false, '-', false
 
-  local there = not plain and redis.call('EXISTS', entry) == 1 -- mutant accepts-twice: local there = false
-  if there then
-    local h = ownHead(entry)
-    if h then
-      if kind.begins == 'r' and sub(h, 2, 2) == 'q' then redis.call('SETRANGE', entry, 1, 'r') end
-      answer = 'a' .. text(tonumber(sub(h, 37, 52))) .. '|' .. text(tonumber(sub(h, 53, 68)))
-    else
-      answer = '?'
+-- Answers each run. plain: no entry is there, and no name is of another type.
+local function judge(plain)
+  for i = 1, runs do
+    local a = firstArg + width * (i - 1)
+    local place, body, more = tonumber(ARGV[a + 1]), ARGV[a + 2], ARGV[a + 4]
+    local slot, kind = slots[floorOf(place / 256)], kinds[place % 256 + 1]
+    local entry, name = KEYS[firstKey + 2 * i - 1], KEYS[firstKey + 2 * i]
+    local keyed, id, record = name ~= entry, sub(entry, slot.id), held[i]
+    local token, floor, holder, holderAcc, holderEnds, ended, holderMarks = '', 0, '', 0, 0, false, nil
+    if more ~= '' then
+      local t, f, h, acc, ends, over, marks = match(more, '^([^|]*)|(%d+)|([^|]*)|(%d+)|(%d+)|([01])|(.*)$')
+      token, floor, holder, holderAcc, holderEnds, ended, holderMarks = t, tonumber(f), h, acc, ends, over == '1', marks
     end
-  elseif record then
-    local state = sub(record, 1, 4)
-    if state == '1|p|' then
-      local owner, acc, ends, marks = match(record, '^1|p|([^|]+)|(%d+)|(%d+)|([wc-]+)$')
-      if not owner or not waited[marks] then
-        answer = '?'
-      elseif owner == token then
-        mine, least, flags = true, tonumber(acc), marks
-      elseif tonumber(ends) > now then
-        local left = math.min(ends - now, longest)
-        answer = 'w' .. text(left)
-        redis.call('SET', name, '1|p|' .. owner .. '|' .. acc .. '|' .. text(now + left) .. '|' .. waited[marks], 'KEEPTTL')
+    local answer, least, mine, flags, same = nil, 0, false, '-', false
+
+    local there = not plain and redis.call('EXISTS', entry) == 1 -- mutant accepts-twice: local there = false
+    if there then
+      local h = ownHead(entry)
+      if h then
+        if kind.begins == 'r' and sub(h, 2, 2) == 'q' then redis.call('SETRANGE', entry, 1, 'r') end
+        answer = 'a' .. text(tonumber(sub(h, 37, 52))) .. '|' .. text(tonumber(sub(h, 53, 68)))
       else
-        answer = 's' -- a late owner: who claims next looks into Postgres once more
+        answer = '?'
       end
-    elseif state == '1|r|' then
-      local who, acc, ends = match(record, '^1|r|([^|]+)|(%d+)|(%d+)|')
-      if not who then
-        answer = '?'
-      else
-        same = who == holder
-        if tonumber(ends) > now and not same then answer = 'r' .. record end
-        least = acc + 1
-      end
-    elseif state == '1|b|' then
-      local who, acc, ends, tag = match(record, '^1|b|([^|]+)|(%d+)|(%d+)|[^|]+|[^|]+|([%w_-]+)$')
-      if not who then
-        answer = '?'
-      else
-        if tonumber(ends) > now and not (who == holder and ended) then
-          local h = head(sub(name, 1, -46) .. 'e:' .. tag .. ':' .. who)
-          if not h then
-            answer = '?'
-          elseif h ~= '' then
-            answer = (sub(h, 2, 2) == 'q' and 'bq' or 'bl') .. record
-          end
+    elseif record then
+      local state = sub(record, 1, 4)
+      if state == '1|p|' then
+        local owner, acc, ends, marks = match(record, '^1|p|([^|]+)|(%d+)|(%d+)|([wc-]+)$')
+        if not owner or not waited[marks] then
+          answer = '?'
+        elseif owner == token then
+          mine, least, flags = true, tonumber(acc), marks
+        elseif tonumber(ends) > now then
+          local left = math.min(ends - now, longest)
+          answer = 'w' .. text(left)
+          redis.call('SET', name, '1|p|' .. owner .. '|' .. acc .. '|' .. text(now + left) .. '|' .. waited[marks], 'KEEPTTL')
+        else
+          answer = 's' -- a late owner: who claims next looks into Postgres once more
         end
-        least = acc + 1
+      elseif state == '1|r|' then
+        local who, acc, ends = match(record, '^1|r|([^|]+)|(%d+)|(%d+)|')
+        if not who then
+          answer = '?'
+        else
+          same = who == holder
+          if tonumber(ends) > now and not same then answer = 'r' .. record end
+          least = acc + 1
+        end
+      elseif state == '1|b|' then
+        local who, acc, ends, tag = match(record, '^1|b|([^|]+)|(%d+)|(%d+)|[^|]+|[^|]+|([%w_-]+)$')
+        if not who then
+          answer = '?'
+        else
+          if tonumber(ends) > now and not (who == holder and ended) then
+            local h = head(sub(name, 1, -46) .. 'e:' .. tag .. ':' .. who)
+            if not h then
+              answer = '?'
+            elseif h ~= '' then
+              answer = (sub(h, 2, 2) == 'q' and 'bq' or 'bl') .. record
+            end
+          end
+          least = acc + 1
+        end
+      else
+        local free = match(record, '^1|f|(%d+)$')
+        if free then least = tonumber(free) else answer = '?' end
       end
-    else
-      local free = match(record, '^1|f|(%d+)$')
-      if free then least = tonumber(free) else answer = '?' end
+    elseif keyed and not plain and redis.call('EXISTS', name) == 1 then
+      answer = '?' -- MGET shows a key of another type as absent
     end
-  elseif keyed and not plain and redis.call('EXISTS', name) == 1 then
-    answer = '?' -- MGET shows a key of another type as absent
-  end
 
-  if not answer and keyed and not mine and not kind.skipped and kind.stale then answer = 's' end
-  if not answer and holder ~= '' and not ended and tonumber(holderEnds) > now then
-    if mine and find(flags, 'c', 1, true) then
-      -- A reset cut below this claim after Postgres may have been asked.
-      answer = 's'
-      redis.call('SET', name, '1|f|' .. text(least + 1), 'PX', keep(least, life))
-    elseif not mine and not same and least > tonumber(holderAcc) then
-      answer = 's' -- a reset, or a later run, came after Postgres was asked
-    else
-      answer = 'h'
-      if mine then
-        redis.call('SET', name, resolved(holder, holderAcc, holderEnds, holderMarks), 'PX', keep(tonumber(holderAcc), life))
+    if not answer and keyed and not mine and not kind.skipped and kind.stale then answer = 's' end
+    if not answer and holder ~= '' and not ended and tonumber(holderEnds) > now then
+      if mine and find(flags, 'c', 1, true) then
+        -- A reset cut below this claim after Postgres may have been asked.
+        answer = 's'
+        redis.call('SET', name, '1|f|' .. text(least + 1), 'PX', keep(least, life))
+      elseif not mine and not same and least > tonumber(holderAcc) then
+        answer = 's' -- a reset, or a later run, came after Postgres was asked
+      else
+        answer = 'h'
+        if mine then
+          redis.call('SET', name, resolved(holder, holderAcc, holderEnds, holderMarks), 'PX', keep(tonumber(holderAcc), life))
+        end
+      end
+      if mine and find(flags, 'w', 1, true) then redis.call('PUBLISH', ARGV[5], sub(name, -43)) end
+    end
+    if not answer then
+      local group, bytes = slot.group, #body
+      local acc = math.max(now, least, floor) -- mutant accepted-at-claim: local acc = mine and least or math.max(now, least, floor)
+      if acc > ceiling then
+        answer = '?'
+      elseif group.n >= most or group.bytes + bytes > mostBytes then
+        answer = 'f'
+      else
+        local dates = acc == now and kind[keyed] or dated(kind, keyed, acc)
+        local n, hash = #writes, keyed and sub(name, -43) or noHash
+        writes[n + 1], writes[n + 2] = entry, dates.head .. hash .. body
+        if keyed then
+          writes[n + 3] = name
+          writes[n + 4] = '1|b|' .. id .. '|' .. dates.at .. '|' .. dates.till .. '|' .. ARGV[a + 3] .. '|' .. slot.tag
+          if mine and find(flags, 'w', 1, true) then redis.call('PUBLISH', ARGV[5], hash) end
+        end
+        answer = dates.answer
+        slot.ids[#slot.ids + 1] = id
+        slot.members[#slot.members + 1] = 0
+        slot.members[#slot.members + 1] = id
+        slot.n, slot.bytes = slot.n + 1, slot.bytes + bytes
+        group.n, group.bytes = group.n + 1, group.bytes + bytes
       end
     end
-    if mine and find(flags, 'w', 1, true) then redis.call('PUBLISH', ARGV[5], sub(name, -43)) end
+    replies[i] = answer
   end
-  if not answer then
-    local group, bytes = slot.group, #body
-    local acc = math.max(now, least, floor) -- mutant accepted-at-claim: local acc = mine and least or math.max(now, least, floor)
-    if acc > ceiling then
-      answer = '?'
-    elseif group.n >= most or group.bytes + bytes > mostBytes then
-      answer = 'f'
-    else
-      local dates = acc == now and kind[keyed] or dated(kind, keyed, acc)
-      local n, hash = #writes, keyed and sub(name, -43) or noHash
-      writes[n + 1], writes[n + 2] = entry, dates.head .. hash .. body
-      if keyed then
-        writes[n + 3] = name
-        writes[n + 4] = '1|b|' .. id .. '|' .. dates.at .. '|' .. dates.till .. '|' .. ARGV[a + 3] .. '|' .. slot.tag
-        if mine and find(flags, 'w', 1, true) then redis.call('PUBLISH', ARGV[5], hash) end
-      end
-      answer = dates.answer
-      slot.ids[#slot.ids + 1] = id
-      slot.members[#slot.members + 1] = 0
-      slot.members[#slot.members + 1] = id
-      slot.n, slot.bytes = slot.n + 1, slot.bytes + bytes
-      group.n, group.bytes = group.n + 1, group.bytes + bytes
-    end
-  end
-  replies[i] = answer
 end
 
-if #writes > 0 then redis.call('MSET', unpack(writes)) end
+-- Where no record was found, most likely nothing else is there: that is taken for granted, and MSETNX finds out as it
+-- writes, if it writes all that was asked for. Nothing of what was judged so has had an effect: it is judged anew.
+local both = 2 * (runs + #names)
+judge(found == 0 or present() == found)
+local written = false
+if found == 0 then
+  if #writes == both then written = redis.call('MSETNX', unpack(writes)) == 1 end
+  if not written and present() > 0 then
+    for _, group in ipairs(groups) do group.n, group.bytes = group.had, group.hadBytes end
+    for _, slot in ipairs(slots) do slot.n, slot.bytes, slot.ids, slot.members = slot.had, slot.hadBytes, {}, {} end
+    replies, writes = {}, {}
+    judge(false)
+  end
+end
+if #writes > 0 and not written then redis.call('MSET', unpack(writes)) end
 for _, group in ipairs(groups) do
   local counts = {}
   for _, slot in ipairs(group.slots) do
