@@ -145,7 +145,16 @@ type stepCall struct {
 	node *stepNode
 	made bool // the store has executed it
 	lost bool // the node has been told that it failed; it is yet to be executed
-	out  reply
+	out  stepReply
+}
+
+// stepReply is what a store said, by the request's verb.
+type stepReply struct {
+	claimed
+	settle shard.SettleReply
+	check  shard.CheckReply
+	look   shard.LookReply
+	accept shard.AcceptReply
 }
 
 type stepDrainer struct {
@@ -407,8 +416,7 @@ func (w *steps) make(s *stepCall, twice bool) {
 	}
 }
 
-func (w *steps) execute(s *stepCall) (out reply) {
-	out.verb, out.ref = s.Verb, s.Ref
+func (w *steps) execute(s *stepCall) (out stepReply) {
 	if toPostgres := s.Verb == shard.Settle || s.Verb == shard.CheckHolder || s.Verb == shard.Look; toPostgres && w.blind {
 		out.settle, out.check, out.look = shard.SettleReply{Err: errStep}, shard.CheckReply{Err: errStep}, shard.LookReply{Err: errStep}
 		return out
@@ -436,7 +444,7 @@ func (w *steps) execute(s *stepCall) (out reply) {
 			w.Fatal(err)
 		}
 	default:
-		out = w.replies.claimReply(&s.Request, w.claims.Do(w.ctx, []claim.Op{claimOp(&s.Request)})[0])
+		out.claimed = w.replies.claimReply(&s.Request, w.claims.Do(w.ctx, []claim.Op{claimOp(&s.Request)})[0])
 	}
 	for _, err := range []error{out.settle.Err, out.check.Err, out.look.Err, out.accept.Err, out.claim.Err, out.publish.Err} {
 		if err != nil {
@@ -447,7 +455,7 @@ func (w *steps) execute(s *stepCall) (out reply) {
 }
 
 // repeated is what a reply has in common with that to a repetition.
-func repeated(s *stepCall, r reply) string {
+func repeated(s *stepCall, r stepReply) string {
 	if r.claim.Wait = 0; s.Anew {
 		r.claim.AcceptedAt = 0 // taken anew, and anew
 	}
