@@ -11,6 +11,7 @@ COUNT ?= 1
 ONLY  ?=
 ROUNDS ?= 3
 WINDOW ?= 2s
+DURATION ?= 30m
 
 # Without a home, Go has nowhere to keep what it builds and fetches.
 ifeq ($(strip $(HOME)),)
@@ -102,6 +103,16 @@ test-chaos-short: deps build ## the same with the main faults once, in two minut
 test-upgrade: deps build ## upgrade nodes of another commit under traffic, roll back, upgrade again (BASE=ref, FLAGS='-runs 5')
 	$(GO) build -o bin/chaos ./test/chaos
 	@GO='$(GO)' BASE='$(BASE)' FLAGS='$(FLAGS)' sh scripts/test-upgrade.sh
+
+.PHONY: soak
+soak: deps build ## play rounds with and without faults on one deployment for DURATION=30m, and say what has grown; report in soak/
+	$(GO) build -buildvcs=false -o bin/chaos ./test/chaos
+	bin/chaos -soak $(DURATION) -dir soak $(FLAGS)
+
+.PHONY: overload
+overload: deps build ## offer one node ten times what it can take, with a quiet neighbour and slow clients, and say what held; two minutes
+	$(GO) build -buildvcs=false -o bin/chaos ./test/chaos
+	bin/chaos -overload 12s $(FLAGS)
 
 .PHONY: bench
 bench: deps ## engines, peers and the stores alone in turn, with ratios; 10 minutes (ONLY=pattern, ROUNDS=3, WINDOW=2s)

@@ -78,9 +78,11 @@ type Config struct {
 	RingBytes int64
 	// NoDrain leaves the buffer to other nodes. Some node has to drain.
 	NoDrain bool
-	// NoSweep leaves it to other nodes to release delayed runs and to expire those
-	// whose TTL has passed. Some node has to.
+	// NoSweep leaves it to other nodes to release delayed runs, to expire those whose TTL
+	// has passed, and to remove what Retention says. Some node has to.
 	NoSweep bool
+	// Retention says what is removed from Postgres, and when. By default nothing is.
+	Retention RetentionConfig
 	// NoDivert refuses triggers while Postgres is down, instead of taking them
 	// into the buffer.
 	NoDivert bool
@@ -251,6 +253,8 @@ func (c Config) Problems() (all []error) {
 		{"Buffer.TotalEntries", c.Buffer.TotalEntries >= c.Buffer.MaxEntries, "must be at least Buffer.MaxEntries"},
 		{"Buffer.TotalBytes", c.Buffer.TotalBytes >= c.Buffer.MaxBytes, "must be at least Buffer.MaxBytes"},
 		{"Buffer.MaxAge", c.Buffer.MaxAge >= time.Minute, "must be at least 1m"},
+		{"Retention.Runs", c.Retention.Runs == 0 || c.Retention.Runs >= minRetention, "must be 0, or at least 1m"},
+		{"Retention.Audit", c.Retention.Audit == 0 || c.Retention.Audit >= minRetention, "must be 0, or at least 1m"},
 	} {
 		if !rule.ok {
 			all = append(all, fmt.Errorf("mollifier: Config.%s %s", rule.field, rule.limit))

@@ -50,6 +50,7 @@ type Engine struct {
 	overrides *override.Store
 	recent    *explain.Ring
 	pauses    pauses
+	retention retention
 	telemetry *telemetry.Telemetry // nil for none
 	refusals  telemetry.Refusals
 	fsync     atomic.Bool // Redis syncs before it answers
@@ -96,6 +97,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	e.loops.Go(func() { e.enrolment.watch(loops) })
 	if !e.cfg.NoSweep {
 		e.loops.Go(func() { e.sweep(loops) })
+		e.loops.Go(func() { e.retain(loops) })
 	}
 	if !e.cfg.NoDrain {
 		e.drain.Start()
@@ -138,6 +140,18 @@ func (e *Engine) trigger(ctx context.Context, t run.Trigger) (run.Result, error)
 		e.lineages(ctx, claims, s[:])
 		return s[0]
 	})
+}
+
+// Full says whether a trigger of an environment that came now would be refused with
+// run.ErrOverloaded, for want of a place to wait; see [Config.MaxCallers]. A server that
+// asks before it reads a request's body spends little on what it must refuse.
+// It counts as a trigger that was refused.
+func (e *Engine) Full(environment string) error {
+	err := e.shards.Full(environment)
+	if err != nil && e.telemetry != nil {
+		e.telemetry.Answered(run.Result{}, err)
+	}
+	return err
 }
 
 // lineages places the runs of one environment that name a parent; see

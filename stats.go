@@ -107,6 +107,14 @@ func (r readings) Drain() (s drain.Stats, perSecond float64, paused bool) {
 	return s, perSecond, r.engine.drain.Paused()
 }
 
+func (r readings) Removed() map[string]int {
+	s := r.engine.RetentionStats()
+	return map[string]int{
+		"run": s.Runs, "alias": s.Aliases, "tombstone": s.Tombstones, "dead_letter": s.DeadLetters,
+		"batch": s.Batches, "place": s.Places, "audit": s.Audit,
+	}
+}
+
 func (r readings) Breakers() (redis, postgres string) {
 	return string(r.engine.redis.Breaker()), string(r.engine.runs.Breaker())
 }

@@ -16,8 +16,9 @@ import (
 // be answered for both. When ctx ends, the wait ends with its cause; the flight goes on.
 func (s *Shards) Trigger(ctx context.Context, t *run.Trigger, claims bool, snapshot func() run.Snapshot) (run.Result, error) {
 	size := int64(t.Size())
-	defer s.leaveIntake(1, size)
-	if err := s.admit(1, size); err != nil {
+	share := s.shares.of(t.Environment)
+	defer s.leaveIntake(share, 1, size)
+	if err := s.admit(share, 1, size); err != nil {
 		return run.Result{}, err
 	}
 	if ctx.Err() != nil {
@@ -65,12 +66,16 @@ type Answered struct {
 // the first of them leads. They are admitted together, or none is.
 func (s *Shards) TriggerAll(ctx context.Context, snapshots []run.Snapshot, claims bool) []Answered {
 	answers := make([]Answered, len(snapshots))
+	if len(snapshots) == 0 {
+		return answers
+	}
 	n, size := int64(len(snapshots)), int64(0)
 	for i := range snapshots {
 		size += int64(snapshots[i].Trigger.Size())
 	}
-	defer s.leaveIntake(n, size)
-	err := s.admit(n, size)
+	share := s.shares.of(snapshots[0].Trigger.Environment) // they are of one
+	defer s.leaveIntake(share, n, size)
+	err := s.admit(share, n, size)
 	if err == nil {
 		err = context.Cause(ctx)
 	}
@@ -128,21 +133,37 @@ func (s *Shards) TriggerAll(ctx context.Context, snapshots []run.Snapshot, claim
 // anyPartition is for what has no key.
 func (s *Shards) anyPartition() int { return mathrand.IntN(s.cfg.Partitions) }
 
-// admit counts n callers and their bytes in, or refuses them. Whether or not,
-// they have to leave.
-func (s *Shards) admit(n, size int64) error {
+// admit counts n callers of an environment and their bytes in, or refuses them: before
+// anything is made or sent on their account. Whether or not, they have to leave.
+func (s *Shards) admit(of *share, n, size int64) error {
 	callers, bytes := s.count.callers.Add(n), s.count.bytes.Add(size)
+	ownCallers, ownBytes := of.callers.Add(n), of.bytes.Add(size)
 	switch {
 	case s.closing.Load():
 		return &run.RefusedError{Reason: run.ErrClosed, Part: "engine", RetryAfter: time.Second}
-	case callers > int64(s.cfg.MaxCallers) || bytes > s.cfg.MaxBytes:
+	case callers > int64(s.cfg.MaxCallers) || bytes > s.cfg.MaxBytes ||
+		!within(ownCallers, n, callers, int64(s.cfg.MaxCallers)) || !within(ownBytes, size, bytes, s.cfg.MaxBytes):
 		s.count.refused.Add(uint64(n))
 		return &run.RefusedError{Reason: run.ErrOverloaded, Part: "shard", RetryAfter: time.Second}
 	}
 	return nil
 }
 
-func (s *Shards) leaveIntake(n, size int64) {
+// Full says whether a trigger of an environment that came now would be refused for want of
+// a place. It is for who can save itself the work of reading one; it counts nothing in, so
+// what comes after it may be refused all the same. The error is run.ErrOverloaded.
+func (s *Shards) Full(environment string) error {
+	callers, most := s.count.callers.Load()+1, int64(s.cfg.MaxCallers)
+	if callers <= most && within(s.shares.of(environment).callers.Load()+1, 1, callers, most) {
+		return nil
+	}
+	s.count.refused.Add(1)
+	return &run.RefusedError{Reason: run.ErrOverloaded, Part: "shard", RetryAfter: time.Second}
+}
+
+func (s *Shards) leaveIntake(of *share, n, size int64) {
+	of.callers.Add(-n)
+	of.bytes.Add(-size)
 	s.count.bytes.Add(-size)
 	if s.count.callers.Add(-n) == 0 && s.closing.Load() {
 		s.quieted.Do(func() { close(s.quiet) })

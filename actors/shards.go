@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"crypto/rand"
+	"hash/maphash"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -80,6 +81,7 @@ type Shards struct {
 	stores Stores
 	log    *slog.Logger
 	count  counters
+	shares shares
 
 	system *actor.ActorSystem
 	cells  []*cell
@@ -111,7 +113,7 @@ func Start(cfg Config, stores Stores) (*Shards, error) {
 	s := &Shards{
 		cfg: cfg, stores: stores, log: cfg.Logger,
 		quiet: make(chan struct{}), stopped: make(chan struct{}),
-		landed: landings{news: make(chan struct{}, 1)},
+		landed: landings{news: make(chan struct{}, 1)}, shares: shares{seed: maphash.MakeSeed()},
 	}
 	ops := limits{items: claimItems, bytes: settleBytes, slots: claimSlots}
 	s.claims = newWriter("claims", ops, func(*posted) int { return 256 }, s.flushClaims)

@@ -120,27 +120,62 @@ func TestPanicsStrandNobody(t *testing.T) {
 	}
 }
 
-// Over its bounds the node refuses at once and stores nothing.
+// Over its bounds the node refuses at once and stores nothing. What storms takes no more
+// than its share: who comes with little is let in, and answered, all the while.
 func TestOverload(t *testing.T) {
 	t.Parallel()
 	s := newStores(t)
-	s.maxCallers = 10
+	s.maxCallers = 80
 	n := s.node(t)
+	of := func(environment string) run.Trigger {
+		tr := keyed("")
+		tr.Environment = environment
+		return tr
+	}
+	stormy := "stormy"
+	for n.SameShare(stormy, "calm") || n.SameShare(stormy, "other") {
+		stormy += "y" // one in five hundred shares a slot with one of them
+	}
 	held := n.runs.beforeSettle.shut()
 	var waiting []<-chan answer
-	for range 10 {
-		waiting = append(waiting, n.start(keyed("")))
+	for range 70 {
+		waiting = append(waiting, n.start(of(stormy)))
 	}
 	<-held
-	eventually(t, "ten wait", func() bool { return n.Stats().Waiting == 10 })
-	a := n.trigger(t.Context(), keyed(""))
-	var refused *run.RefusedError
-	if !errors.Is(a.err, run.ErrOverloaded) || !errors.As(a.err, &refused) || refused.RetryAfter <= 0 {
-		t.Fatalf("the eleventh: %v", a.err)
+	eventually(t, "seventy wait", func() bool { return n.Stats().Waiting == 70 })
+	refused := func(environment string) {
+		t.Helper()
+		a := n.trigger(t.Context(), of(environment))
+		refused, ok := errors.AsType[*run.RefusedError](a.err)
+		if !ok || !errors.Is(a.err, run.ErrOverloaded) || refused.RetryAfter <= 0 {
+			t.Fatalf("%s: %v", environment, a.err)
+		}
 	}
+	for range 1000 { // 71 is more than seven times the ten that are left
+		refused(stormy)
+	}
+	if all := n.TriggerAll(t.Context(), []run.Snapshot{snapshotOf(of(stormy))(), snapshotOf(of(stormy))()}, true); !errors.Is(all[1].Err, run.ErrOverloaded) {
+		t.Errorf("together: %v", all[1].Err)
+	}
+	for range 5 {
+		waiting = append(waiting, n.start(of("calm")))
+	}
+	if err := n.Full("calm"); err != nil || n.Full(stormy) == nil {
+		t.Errorf("full for the calm one: %v; for the stormy one: %v", err, n.Full(stormy))
+	}
+	eventually(t, "the calm ones are let in", func() bool { return n.Stats().Waiting == 75 })
+	refused(stormy)
+	for range 5 {
+		waiting = append(waiting, n.start(of("other")))
+	}
+	eventually(t, "there is no place left", func() bool { return n.Stats().Waiting == 80 })
+	refused("other")
 	n.runs.beforeSettle.open()
 	for _, w := range waiting {
 		must(t, w)
 	}
-	n.now(keyed(""))
+	n.now(of(stormy))
+	if w := n.Stats().Waiting; w != 0 {
+		t.Errorf("%d wait", w)
+	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/e0ff5a15/mollifier/mollifiertest"
 	"github.com/e0ff5a15/mollifier/override"
 	"github.com/e0ff5a15/mollifier/run"
+	"github.com/e0ff5a15/mollifier/runstore"
 	"github.com/e0ff5a15/mollifier/runstore/schema"
 	"github.com/e0ff5a15/mollifier/tenant"
 )
@@ -385,5 +386,41 @@ func TestGrantsNameEveryTable(t *testing.T) {
 		if !strings.Contains(string(text), " "+table+" ") && !strings.Contains(string(text), " "+table+",") {
 			t.Errorf("sql/grants.sql does not say what nodes may do with %s", table)
 		}
+	}
+}
+
+// With grants-retention.sql as well, and only then, the role of the nodes can remove what
+// is over.
+func TestRetentionHasTheRightsItNeeds(t *testing.T) {
+	t.Parallel()
+	r := newRestricted(t)
+	store, err := runstore.Open(t.Context(), runstore.Config{URL: r.cfg.Postgres, MaxConns: 4, StatementTimeout: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	remove := func() error {
+		if _, err := store.Advance(t.Context(), time.Hour, run.InstantOf(time.Now()), 0, 0); err != nil {
+			return err
+		}
+		for one := runstore.NewRemoval("prod", 1000); !one.Over(); {
+			if _, _, err := store.Remove(t.Context(), one, 10); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := remove(); err == nil {
+		t.Error("nodes may remove by default")
+	}
+	execute(t, r.owner, "sql/grants-retention.sql")
+	if err := remove(); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.app.Exec(t.Context(), "delete from admin_audit where id in (select id from admin_audit where at < now() for update skip locked)"); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.app.Exec(t.Context(), "select snapshot from dead_letters"); err == nil {
+		t.Error("nodes may read dead letters")
 	}
 }

@@ -75,13 +75,17 @@ func (c *call) giveBack(n int64) {
 // letGo gives back all that the call holds of the budget.
 func (c *call) letGo() { c.giveBack(c.held) }
 
+// firstRead is how much memory a body has before anything of it has arrived: what is
+// announced costs its sender nothing, and there may be thousands of them.
+const firstRead = 4 << 10
+
 // readBody reads the whole body, whose length checkLength has accepted. Memory
 // grows with what has arrived, and all bodies together stay within the budget
 // until their calls end. The bytes belong to the caller for good: a trigger may
 // outlive its request.
 func (c *call) readBody() ([]byte, error) {
 	var b bytes.Buffer
-	b.Grow(int(min(c.ContentLength, 64<<10)) + bytes.MinRead)
+	b.Grow(int(min(c.ContentLength, firstRead)) + bytes.MinRead)
 	_, err := b.ReadFrom(meter{http.MaxBytesReader(nil, c.Body, maxBody), c})
 	var tooLarge *http.MaxBytesError
 	switch {

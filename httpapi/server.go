@@ -95,6 +95,9 @@ type Config struct {
 	// Triggered is told of each answered trigger: its status, and how long it took.
 	// It must be quick and safe for concurrent use. Nil: nobody is told.
 	Triggered func(status int, took time.Duration)
+	// Full says beforehand whether a trigger of an environment would be refused for want of
+	// a place: then its body is not even read. Nil: it is found out later.
+	Full func(environment string) error
 	// Timeout bounds the work on one request, and must be below the server's
 	// WriteTimeout, or the caller gets no answer at all. Default 20 s.
 	Timeout time.Duration

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/e0ff5a15/mollifier/httpapi"
+	"github.com/e0ff5a15/mollifier/run"
 )
 
 // serve runs a real server and returns its address.
@@ -133,6 +134,50 @@ func TestBodiesThatArriveAreBounded(t *testing.T) {
 	}
 	if rec := w.do(small()); rec.Code != http.StatusOK {
 		t.Errorf("afterwards: %d %s", rec.Code, rec.Body)
+	}
+}
+
+// firstRead is a body that notes how much room it was first read into.
+type firstRead struct {
+	io.Reader
+	room int
+}
+
+func (f *firstRead) Read(p []byte) (int, error) {
+	if f.room == 0 {
+		f.room = len(p)
+	}
+	return f.Reader.Read(p)
+}
+
+// Memory for a body comes as it arrives: thousands may be announced that never do.
+func TestAnnouncedBodiesCostNothing(t *testing.T) {
+	t.Parallel()
+	r := request(http.MethodPost, triggerPath, prodKey, `{"payload":"`+strings.Repeat("x", 2<<20)+`"}`)
+	body := &firstRead{Reader: r.Body}
+	r.Body = io.NopCloser(body)
+	if rec := newWire(t).do(r); rec.Code != http.StatusOK {
+		t.Fatalf("%d %s", rec.Code, rec.Body)
+	}
+	if body.room == 0 || body.room > 8<<10 {
+		t.Errorf("room for %d bytes before the first came", body.room)
+	}
+}
+
+// A trigger that there is no place for is refused before its body is read.
+func TestFullBeforeTheBody(t *testing.T) {
+	t.Parallel()
+	r := request(http.MethodPost, triggerPath, prodKey, `{}`)
+	asked := ""
+	w := newWire(t, func(c *httpapi.Config) {
+		c.Full = func(environment string) error {
+			asked = environment
+			return &run.RefusedError{Reason: run.ErrOverloaded, Part: "shard", RetryAfter: time.Second}
+		}
+	})
+	w.refused(r, http.StatusServiceUnavailable, "Too many triggers are waiting")
+	if asked == "" {
+		t.Error("nobody was asked")
 	}
 }
 

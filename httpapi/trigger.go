@@ -151,6 +151,11 @@ func (a *api) trigger(ctx context.Context, c *call) (reply, error) {
 	if err := readHeaders(c.Header, &t); err != nil {
 		return reply{}, err
 	}
+	if a.Full != nil {
+		if err := a.Full(c.env.ID); err != nil {
+			return reply{}, err
+		}
+	}
 	raw, err := c.readBody()
 	if err != nil {
 		return reply{}, err

@@ -230,3 +230,16 @@ func (s *Store) Audit(ctx context.Context, environment string, before int64, lim
 	}
 	return all, nil
 }
+
+// TrimAudit deletes lines of the audit that are older than age by Postgres's clock, the
+// oldest first and at most limit, and says how many. The error is run.ErrUnavailable.
+func (s *Store) TrimAudit(ctx context.Context, age time.Duration, limit int) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, loadTimeouts*s.cfg.Timeout)
+	defer cancel()
+	done, err := s.pool.Exec(ctx, `DELETE FROM admin_audit WHERE id IN (
+		SELECT id FROM admin_audit WHERE at < now() - make_interval(secs => $1) ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)`, age.Seconds(), limit)
+	if err != nil {
+		return 0, unavailable(err)
+	}
+	return int(done.RowsAffected()), nil
+}

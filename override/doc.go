@@ -50,5 +50,5 @@
 // # Bounds
 //
 // At most 10,000 overrides, for they are made by people; one more is refused. The audit
-// is kept until somebody deletes from it.
+// is kept until it is trimmed ([Store.TrimAudit]), which nobody does by default.
 package override

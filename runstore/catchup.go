@@ -2,6 +2,7 @@ package runstore
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -57,6 +58,9 @@ func catchUp(ctx context.Context, conn *pgxpool.Conn, it *item) (answer Material
 		answer.ID = id
 		return nil
 	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = &cause{verdict: hopeless, text: "the row was removed meanwhile"}
+	}
 	return answer, err
 }
 

@@ -173,7 +173,7 @@ func (b *bouncer) ownKeys(ctx context.Context, tx pgx.Tx, items []item, found []
 		ids[it.snapshot.ID], names[name] = true, true
 		at := it.acceptance(stands.now)
 		switch {
-		case b.buffered && (stands.mine.found() || stands.slot.found()):
+		case b.buffered && (stands.mine.found() || stands.slot.found() || stands.late(it)):
 			b.aside[it.at] = true
 		case stands.mine.found():
 			h, err := stands.mine.holder(it.snapshot.ID)
@@ -185,6 +185,8 @@ func (b *bouncer) ownKeys(ctx context.Context, tx pgx.Tx, items []item, found []
 			default:
 				b.decided[it.at] = it.debouncedInto(h.Canonical, at)
 			}
+		case stands.late(it):
+			b.decided[it.at] = Settled{Err: rejection(errLate)}
 		case !stands.slot.found():
 			b.admit(it, at, Created)
 		default:

@@ -233,6 +233,54 @@
 // the indexes, which are the same for both texts. Takeovers, merges and debounced runs
 // use the second text at once: in their transactions nothing may fail.
 //
+// # Retention
+//
+// Fact 1 holds for as long as nobody deletes. [Store.Remove] does, and what makes up for
+// it is the horizon: one instant, in the table retention, that only grows. No run whose
+// acceptance lies before the horizon is inserted, by any statement of this package; and what
+// is removed lies before the horizon with all that it had: its acceptance, its end, the end
+// of its key's interval, and everything that was merged into it. So
+//
+//   - an insert that finds the slot free begins at or after the horizon, and every row that
+//     the key ever had and has no more ended before it. Facts 2 to 4 speak of rows that
+//     are there, and go on holding between those.
+//   - an id that had its row and lost it is not inserted again, whoever still holds the
+//     snapshot: a flight or a drainer that slept, a copy that a node put back. A settle is
+//     run.ErrRejected. A buffered run becomes an alias, if its key is held; else it is
+//     run.ErrRejected, and its drain makes of that what it makes of every row that can not
+//     be stored: a dead letter with its bytes, and a failure that can be seen. A row that
+//     is born ended is let in, outside of the slot and with an empty interval: it does not
+//     run. The exception is a trigger without a key and without an acceptance: it has no
+//     clock but its node's, so it relies on its own deadline.
+//
+// An insert that was under way when the horizon moved may not have seen it, and may find the
+// slot just emptied. So the horizon is moved first, and counts for removal only when it has
+// stood for longer than any statement may take ([HorizonStands]).
+//
+// How far the horizon may move is for the caller to say, who knows the buffer: never beyond
+// the oldest acceptance in it. Then the rows that are removed are those that no entry can
+// be about, can meet, or can be a child in: all that an entry is, lies behind the horizon.
+// The clock of keys may be Redis's; the horizon goes by the one of the two that is behind.
+//
+// What is over is removed in bounded steps, each a transaction, in the order in which it
+// was over. A step looks, chooses what nothing needs, locks it, judges it again, and skips
+// what somebody else has locked. What is needed:
+//
+//   - a run that has not ended, or sits under a key whose time is not over.
+//   - a run with another name that is younger, or holds a key for longer. Names go with
+//     their run, in one statement, so no alias ever leads nowhere.
+//   - a run that is the parent of one that is there: children go first. (A child that
+//     comes later, for a parent that is gone, is kept as it names it, and is a root.)
+//   - a run of a batch that is there. The batch goes first, when it is sealed, or has been
+//     open for a day, the time of its key is over, and so are all of its runs.
+//
+// What meets it: a takeover or a reset that waits for the row finds the slot free, and
+// inserts or leaves its tombstone; an alias that is being made of a removed row is refused
+// by the foreign key, and can only be one of a run from before the horizon. Several nodes: one
+// removes at a time, by an advisory lock, and what two of them believe of the horizon is true
+// for both, for it only grows. A crash between two steps leaves what the steps before it
+// removed; inside one, nothing.
+//
 // # Locks
 //
 // Every statement that locks several keys does so in the order (env_id,

@@ -195,7 +195,11 @@ func (c *columns) addAll(items []item) {
 	}
 	slices.SortFunc(c.order, func(x, y int) int { return items[x].bySlot(&items[y]) })
 	for _, i := range c.order {
-		c.add(&items[i], items[i].snapshot.AcceptedAt)
+		at := items[i].snapshot.AcceptedAt
+		c.add(&items[i], at)
+		if items[i].late {
+			c.outside(nil, at, at)
+		}
 	}
 }
 

@@ -51,6 +51,10 @@ type Materialised struct {
 // an alias add tags to the other run and cancel it; metadata and delay stay
 // with the alias.
 //
+// A run from before what retention has removed may have been here: it becomes an alias
+// if its key is held, else it is run.ErrRejected, or, if it has ended already, a row
+// that never held its key.
+//
 // Retries and rows at fault are as with [Store.Settle]: an item may be
 // materialised any number of times.
 func (s *Store) Materialise(ctx context.Context, materialisations []Materialisation) []Materialised {
@@ -212,7 +216,13 @@ func (s *Store) resolve(ctx context.Context, conn *pgxpool.Conn, items []item, a
 				answers[it.at] = Materialised{Err: refusal(diagnose(err))}
 			}
 		case stands.slot.found():
+			it.late = stands.late(&it)
 			contested = append(contested, it)
+		case stands.late(&it) && it.ended == "":
+			answers[it.at] = Materialised{Err: rejection(errLate)}
+		case stands.late(&it) && !it.late:
+			it.late = true
+			again = append(again, it)
 		default:
 			again = append(again, it)
 		}

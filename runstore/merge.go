@@ -179,6 +179,10 @@ func (m *merger) decide(it *item, holder *holderRow, p past) (changed bool, err 
 	s := it.snapshot
 	at, until := s.AcceptedAt, s.KeyUntil
 	if at >= run.Instant(value(holder.until)) {
+		if it.late {
+			m.late(it)
+			return false, nil
+		}
 		m.insert(it, TookOver)
 		h := &m.handover
 		h.envs, h.ids, h.hashes = append(h.envs, s.Trigger.Environment), append(h.ids, *holder.id), append(h.hashes, it.slot())
@@ -192,6 +196,9 @@ func (m *merger) decide(it *item, holder *holderRow, p past) (changed bool, err 
 		winner = holder
 	}
 	switch {
+	case !winner.found() && it.late:
+		m.late(it)
+		return false, nil
 	case !winner.found() || mutant.On("no-alias"):
 		m.insert(it, OwnClosed)
 		m.ins.outside(it.slot(), it.snapshot.AcceptedAt, until)
@@ -228,6 +235,17 @@ func (m *merger) tell(env, id string, at run.Instant, tags []string) {
 	}
 	news.last = max(news.last, at)
 	news.tags = append(news.tags, tags...)
+}
+
+// late decides about an item that may have been removed: nothing that could run is
+// inserted, and nothing that holds the key.
+func (m *merger) late(it *item) {
+	if it.ended == "" {
+		m.decided[it.at] = Materialised{Err: rejection(errLate)}
+		return
+	}
+	m.insert(it, OwnClosed)
+	m.ins.outside(nil, it.snapshot.AcceptedAt, it.snapshot.AcceptedAt)
 }
 
 func (m *merger) insert(it *item, outcome Outcome) {

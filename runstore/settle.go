@@ -119,6 +119,7 @@ type item struct {
 	endedAt  run.Instant
 	failure  string // the document of its error; or empty
 	unfit    bool   // stored as its failure only
+	late     bool   // it may have been removed: see errLate
 }
 
 func (it *item) slot() []byte {
@@ -130,7 +131,8 @@ func (it *item) slot() []byte {
 
 // Settle makes each run exist, or says which run holds its key: one answer for
 // each item, in order. Items of one key may be in one call: one of them is
-// first. Nearly always it is one statement. Errors that may pass are retried
+// first. Nearly always it is one statement. An acceptance from before what retention
+// has removed is refused. Errors that may pass are retried
 // until ctx ends, so ctx should have a deadline; a row that Postgres refuses
 // for good does not harm its neighbours. The caller bounds a call to about 500
 // items and 4 MiB.
@@ -252,7 +254,7 @@ func whatStands(ctx context.Context, q querier, items []item) ([]standing, error
 		return nil, err
 	}
 	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s standing, err error) {
-		err = row.Scan(append(append([]any{&s.now, &s.ver}, s.mine.targets()...), s.slot.targets()...)...)
+		err = row.Scan(append(append([]any{&s.now, &s.horizon, &s.ver}, s.mine.targets()...), s.slot.targets()...)...)
 		return s, err
 	})
 	if err == nil && len(found) != len(items) {
@@ -274,6 +276,9 @@ func look(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Settl
 		switch {
 		case s.mine.found() && !mutant.On("repeat-is-another-run"):
 			outcome, row, id = Replayed, &s.mine, it.snapshot.ID
+		case s.late(&it) && !(s.slot.found() && s.slot.liveAt(it.snapshot.AcceptedAt)):
+			answers[it.at] = Settled{Err: rejection(errLate)}
+			continue
 		case !s.slot.found():
 			again = append(again, it)
 			continue
@@ -299,9 +304,19 @@ var errRowsLost = &cause{verdict: hopeless, text: "a statement answered too few 
 // standing is what stands in the way of an item.
 type standing struct {
 	now        run.Instant
+	horizon    run.Instant // nothing that was accepted before is inserted any more
 	ver        int64
 	mine, slot holderRow
 }
+
+// late reports whether the item may have had its row, and retention removed it.
+func (s *standing) late(it *item) bool {
+	at := it.snapshot.AcceptedAt
+	return at > 0 && at < s.horizon
+}
+
+// errLate refuses a settlement of long ago. It is not to be tried again under its id.
+var errLate = &cause{verdict: hopeless, text: "it was accepted before what retention has removed"}
 
 // acceptance is the item's own acceptance time, or now.
 func (it *item) acceptance(now run.Instant) run.Instant {

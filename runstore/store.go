@@ -177,6 +177,9 @@ func openPool(ctx context.Context, c Config, conns int, plans func(*pgx.ConnConf
 	p.ConnConfig.RuntimeParams["statement_timeout"] = milliseconds(c.StatementTimeout)
 	p.ConnConfig.RuntimeParams["lock_timeout"] = milliseconds(c.StatementTimeout / 2)
 	p.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = milliseconds(2 * c.StatementTimeout)
+	// No statement here is long enough for its compilation to pay; one that looks long to
+	// the planner would take a second for it, each time.
+	p.ConnConfig.RuntimeParams["jit"] = "off"
 	named := p.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement
 	plans(p.ConnConfig)
 	if p.ConnConfig.ValidateConnect == nil {

@@ -34,6 +34,7 @@ var parts = []struct{ prefix, title string }{
 	{"mollifier.ring", "Ring"},
 	{"mollifier.overrides", "Overrides"},
 	{"mollifier.postgres", "Stores and process"},
+	{"mollifier.retention", "Stores and process"},
 	{"mollifier.store", "Stores and process"},
 	{"mollifier.panics", "Stores and process"},
 	{"http.", "HTTP"},

@@ -29,6 +29,8 @@ type Source interface {
 	Levels() drain.Levels
 	// Drain is what this node has drained, how fast, and whether it waits for Postgres.
 	Drain() (s drain.Stats, perSecond float64, paused bool)
+	// Removed is what retention has removed on this node, by kind.
+	Removed() map[string]int
 	// Breakers are the states of both stores' breakers.
 	Breakers() (redis, postgres string)
 	Ring() ring.Stats
@@ -78,6 +80,7 @@ func (t *Telemetry) Read(from Source) error {
 		r.gate(from.Gate(), from.Pressure())
 		r.levels(from.Levels(), from.Enrolled)
 		r.drain(from.Drain())
+		r.removed(from.Removed())
 		r.stores(from.Breakers())
 		r.pools(from.Pools())
 		r.ring(from.Ring())
@@ -245,6 +248,12 @@ func (r *reading) drain(s drain.Stats, perSecond float64, paused bool) {
 	tell(r, "mollifier.aliases", s.Aliased-min(s.Aliased, s.Overtaken), "cause", "unseen")
 	tell(r, "mollifier.aliases", s.Overtaken, "cause", "overtaken")
 	tell(r, "mollifier.panics", s.Panics, "part", "drain")
+}
+
+func (r *reading) removed(n map[string]int) {
+	for _, kind := range removedKinds {
+		tell(r, "mollifier.retention.removed", n[kind], "kind", kind)
+	}
 }
 
 func (r *reading) stores(redis, postgres string) {

@@ -50,6 +50,9 @@ var (
 	byOrganisation = Label{Name: "organisation", Most: organisationsMost + 1}
 )
 
+// removedKinds are what retention removes.
+var removedKinds = []string{"run", "alias", "tombstone", "dead_letter", "batch", "place", "audit"}
+
 var table = []Metric{
 	{Name: "mollifier.triggers", Kind: Counter, Unit: "{trigger}", Scope: Node, Text: "Triggers taken in."},
 	{
@@ -164,6 +167,11 @@ var table = []Metric{
 	{Name: "mollifier.postgres.connections.limit", Kind: Gauge, Unit: "{connection}", Scope: Node, Text: "The most that may be open.", Labels: []Label{byPool}},
 	{Name: "mollifier.postgres.connections.waits", Kind: Counter, Unit: "{wait}", Scope: Node, Text: "Times that somebody waited for a connection.", Labels: []Label{byPool}},
 	{Name: "mollifier.postgres.connections.waited", Kind: Counter, Unit: "s", Scope: Node, Text: "How long they waited together.", Labels: []Label{byPool}},
+	{
+		Name: "mollifier.retention.removed", Kind: Counter, Unit: "{row}", Scope: Node, Text: "Rows that retention has removed from Postgres.",
+		Labels: []Label{closed("kind", removedKinds...)},
+	},
+
 	{
 		Name: "mollifier.store.breaker", Kind: Gauge, Unit: "{breaker}", Scope: Node, Text: "1 for the state in which the breaker of a store is.",
 		Labels: []Label{closed("store", "redis", "postgres"), closed("state", "closed", "half-open", "open")},

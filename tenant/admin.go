@@ -182,6 +182,24 @@ func (a *Admin) SetRefuseMismatch(ctx context.Context, environment string, refus
 	})
 }
 
+// SetKeep says for the environment of that id how long its runs are kept after they are
+// over: negative for ever, 0 as long as the deployment says. Nodes keep them for at least
+// a minute. The error is [run.ErrNotFound] for one that is not known.
+func (a *Admin) SetKeep(ctx context.Context, environment string, keep time.Duration) error {
+	var us *int64
+	if keep != 0 {
+		n := max(0, keep.Microseconds())
+		us = &n
+	}
+	return a.change(ctx, func(tx pgx.Tx) error {
+		done, err := tx.Exec(ctx, `UPDATE environments SET keep_us = $2 WHERE id = $1`, environment, us)
+		if err == nil && done.RowsAffected() == 0 {
+			return notFound("environment")
+		}
+		return err
+	})
+}
+
 // change runs f in a transaction that holds the lock on the version from its
 // start: whoever else changes tenants waits before it reads, so that nothing
 // read here is out of date when it is acted upon, and no two can deadlock.

@@ -3,6 +3,7 @@ package tenant
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/e0ff5a15/mollifier/run"
 )
@@ -25,6 +26,20 @@ type Environment struct {
 	// RefuseMismatch: a trigger whose key holds a run of another payload is to be
 	// refused; else its answer says so.
 	RefuseMismatch bool
+	// Keep is how long its runs are kept after they are over; negative: for ever; 0: as
+	// the deployment says.
+	Keep time.Duration
+}
+
+// keepOf reads the column: null is the deployment's, and 0 for ever.
+func keepOf(us *int64) time.Duration {
+	switch {
+	case us == nil:
+		return 0
+	case *us == 0:
+		return -1
+	}
+	return time.Duration(*us) * time.Microsecond
 }
 
 // Type is the kind of an environment, as it is written in its keys.

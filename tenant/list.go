@@ -43,15 +43,19 @@ func (a *Admin) List(ctx context.Context) ([]Listed, error) {
 }
 
 func listEnvironments(ctx context.Context, tx pgx.Tx, all *[]Listed) (index map[string]int, err error) {
-	rows, err := tx.Query(ctx, `SELECT e.id, e.name, e.type, e.created_at, e.refuse_mismatch, o.id, o.name, o.enrolled
+	rows, err := tx.Query(ctx, `SELECT e.id, e.name, e.type, e.created_at, e.refuse_mismatch, e.keep_us, o.id, o.name, o.enrolled
 FROM environments e JOIN organisations o ON o.id = e.org_id ORDER BY o.name, e.name`)
 	if err != nil {
 		return nil, err
 	}
 	index = map[string]int{}
-	var l Listed
-	fields := []any{&l.ID, &l.Name, &l.Type, &l.CreatedAt, &l.RefuseMismatch, &l.Organisation.ID, &l.Organisation.Name, &l.Organisation.Enrolled}
+	var (
+		l    Listed
+		keep *int64
+	)
+	fields := []any{&l.ID, &l.Name, &l.Type, &l.CreatedAt, &l.RefuseMismatch, &keep, &l.Organisation.ID, &l.Organisation.Name, &l.Organisation.Enrolled}
 	_, err = pgx.ForEachRow(rows, fields, func() error {
+		l.Keep = keepOf(keep)
 		index[l.ID] = len(*all)
 		*all = append(*all, l)
 		return nil

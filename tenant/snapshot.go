@@ -107,14 +107,17 @@ func (s *snapshot) readOrganisations(ctx context.Context, tx pgx.Tx) error {
 }
 
 func (s *snapshot) readEnvironments(ctx context.Context, tx pgx.Tx) error {
-	rows, err := tx.Query(ctx, `SELECT id, org_id, name, type, refuse_mismatch FROM environments`)
+	rows, err := tx.Query(ctx, `SELECT id, org_id, name, type, refuse_mismatch, keep_us FROM environments`)
 	if err != nil {
 		return err
 	}
 	var e Environment
-	var org string
-	_, err = pgx.ForEachRow(rows, []any{&e.ID, &org, &e.Name, &e.Type, &e.RefuseMismatch}, func() error {
-		e.Organisation = s.organisations[org]
+	var (
+		org  string
+		keep *int64
+	)
+	_, err = pgx.ForEachRow(rows, []any{&e.ID, &org, &e.Name, &e.Type, &e.RefuseMismatch, &keep}, func() error {
+		e.Organisation, e.Keep = s.organisations[org], keepOf(keep)
 		s.environments[e.ID] = e
 		return nil
 	})

@@ -30,7 +30,7 @@ func (a *app) envCommand(set *settings) *ffcli.Command {
 		ShortHelp:  "Manage environments and their API keys.",
 		LongHelp:   envHelp,
 	}
-	c.Subcommands = []*ffcli.Command{a.envAdd(set), a.envList(set), a.envRotate(set), a.envEnrol(set), a.envMismatch(set)}
+	c.Subcommands = []*ffcli.Command{a.envAdd(set), a.envList(set), a.envRotate(set), a.envEnrol(set), a.envMismatch(set), a.envKeep(set)}
 	c.Subcommands = append(c.Subcommands, a.keyCommands(set)...)
 	c.Exec = func(_ context.Context, rest []string) error {
 		if len(rest) > 0 {
@@ -207,6 +207,50 @@ func (a *app) envMismatch(set *settings) *ffcli.Command {
 			)
 		})
 	report = c.FlagSet.Bool("report", false, "only say so in the answer instead, as is the default")
+	return c
+}
+
+func (a *app) envKeep(set *settings) *ffcli.Command {
+	var (
+		keep    *time.Duration
+		forEver *bool
+	)
+	c := a.envSubcommand(set, "keep", "[flags] ENVIRONMENT",
+		"Have an environment's runs (its id or organisation/name) kept for so long after they are over, whatever -keep of the nodes says; without a flag, as -keep says.",
+		"an environment: its id or organisation/name",
+		func(ctx context.Context, admin *tenant.Admin, about string, out output) error {
+			switch {
+			case *keep != 0 && *forEver:
+				return usagef("-for and -forever: give one of them")
+			case *keep != 0 && *keep < time.Minute:
+				return usagef("-for: must be at least 1m")
+			case *forEver:
+				*keep = -1
+			}
+			id, err := environmentID(ctx, admin, about)
+			if err != nil {
+				return err
+			}
+			if err := admin.SetKeep(ctx, id, *keep); err != nil {
+				return err
+			}
+			kept := "as the nodes say"
+			switch {
+			case *forEver:
+				kept = "for ever"
+			case *keep > 0:
+				kept = keep.String()
+			}
+			return out.print(
+				struct {
+					ID   string `json:"id"`
+					Keep string `json:"keep"`
+				}{id, kept},
+				[]string{"ID", "RUNS ARE KEPT"}, [][]string{{id, kept}},
+			)
+		})
+	keep = c.FlagSet.Duration("for", 0, "how long after a run and its key are over, at least 1m")
+	forEver = c.FlagSet.Bool("forever", false, "remove nothing of it")
 	return c
 }
 

@@ -114,6 +114,8 @@ func newSettings() *settings {
 	fs.StringVar(&s.telemetry.otlp, "otlp", "", "`URL` of an OpenTelemetry collector that gets traces by OTLP over HTTP, http:// or https://, as http://localhost:4318; empty sends none")
 	fs.Float64Var(&s.telemetry.sample, "otlp-sample", 0.01, "share of triggers that are traced, 0 to 1, of those whose request does not say itself whether it is")
 	fs.DurationVar(&s.telemetry.slo, "slo", 0, "how long a trigger may take: when over 1% in a second take longer or fail, the last seconds of the runtime's trace go to traces in the data folder; 0 records nothing, at most 1m")
+	fs.DurationVar(&s.engine.Retention.Runs, "keep", 0, "how long a run is kept in Postgres after it has ended and its key's time is over, at least 1m and better days; 0 keeps runs for ever; the same on all nodes")
+	fs.DurationVar(&s.engine.Retention.Audit, "keep-audit", 0, "how long the record of what operators did is kept, at least 1m; 0 keeps it for ever")
 	fs.DurationVar(&s.stopTimeout, "stop-timeout", 30*time.Second, "how long a stop may take before what is left is cut off")
 	fs.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "least `level` that is logged to standard error: debug, info, warn or error")
 	fs.StringVar(&s.logFormat, "log-format", "text", "`form` of the log: text or json")
@@ -369,6 +371,7 @@ func flagNamed(err error) error {
 		"Shards": "shards", "ClaimTTL": "claim-ttl", "WaitBudget": "wait-budget",
 		"PostgresConns": "postgres-conns", "Node": "name", "MaxCallers": "max-callers", "MaxBytes": "max-bytes",
 		"Buffer.MaxEntries": "buffer-entries", "Buffer.MaxBytes": "buffer-bytes", "Buffer.MaxAge": "buffer-age",
+		"Retention.Runs": "keep", "Retention.Audit": "keep-audit",
 		"Buffer.TotalEntries": "buffer-total-entries", "Buffer.TotalBytes": "buffer-total-bytes",
 	} {
 		if _, after, found := strings.Cut(err.Error(), "Config."+field); found && strings.ContainsAny(after[:min(1, len(after))], " :") {

@@ -119,6 +119,12 @@ func (n *node) start(ctx context.Context) (info devstack.Info, err error) {
 	}
 	config.Redis, config.Postgres = n.stores.redis, n.stores.postgres
 	config.Enrolled, config.Logger = n.tenants.Enrolled, n.log
+	config.Retention.Of = func(environment string) time.Duration {
+		if e, known := n.tenants.Environment(environment); known && e.Keep != 0 {
+			return e.Keep
+		}
+		return set.engine.Retention.Runs
+	}
 	if n.engine, err = mollifier.New(ctx, config); err != nil {
 		return info, flagNamed(err)
 	}
@@ -179,7 +185,7 @@ func (n *node) publish() (devstack.Info, error) {
 func (n *node) serveFronts() {
 	n.probe, n.live = newProbe(n.engine.Ready), n.newLive()
 	config := httpapi.Config{
-		Engine: n.engine, Tenants: n.tenants, Ready: n.probe.ready, Logger: n.log, Version: buildVersion(),
+		Engine: n.engine, Tenants: n.tenants, Ready: n.probe.ready, Full: n.engine.Full, Logger: n.log, Version: buildVersion(),
 		MaxBytes: n.set.engine.MaxBytes, Packets: n.packets, PublicURL: n.set.publicURL,
 		RateLimit: n.set.rateLimit, Origins: n.set.origins(), Telemetry: n.observed.http,
 	}

@@ -6,8 +6,9 @@ begin;
 
 revoke all on all tables in schema public from mollifier_app;
 
--- Runs and batches. Nothing here deletes a run: retention is the owner's.
+-- Runs and batches. Nothing here deletes a run: grants-retention.sql does, if you want it.
 grant select, insert, update on runs, batches, batch_items to mollifier_app;
+grant select on retention to mollifier_app;
 grant select on key_slots to mollifier_app;
 
 -- Tokens for one use; those whose time is over are removed.

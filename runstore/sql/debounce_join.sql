@@ -3,7 +3,8 @@
 -- Parameters: arrays of equal length, in the order of the names after "as t" (kind
 --   and hash of the key empty and null without one, and the end of its interval
 --   0); then whether the caller of the batch has been told of it.
--- Replies: the ids; one that is taken, or whose key's slot is, is left out.
+-- Replies: the ids; one that is taken, or whose key's slot is, is left out, and so is one
+--   that was accepted before retention's horizon.
 with born as (
 insert into runs (
   id, env_id, org_id, task, kind, alias_of, key_kind, key_slot, accepted_at, key_until, status,
@@ -18,6 +19,7 @@ from unnest(
 ) as t (
   id, env_id, org_id, task, alias_of, key_kind, key_slot, accepted_at, key_until,
   payload_type, payload_size, payload_hash, request_hash, idempotency_key, batch_id, batch_index)
+where t.accepted_at >= (select r.horizon from retention as r)
 order by t.env_id, t.key_slot, t.id
 on conflict do nothing
 returning env_id, id, batch_id, batch_index

@@ -9,7 +9,8 @@
 --   a root). Last, whether the rows come from the buffer: those that were not taken
 --   in time are born expired, and whoever triggered them is told by somebody else.
 -- Replies: insert_replies.sql; a row whose id or slot is taken is left out; whoever
---   inserted it has committed by then, so the next statement sees it.
+--   inserted it has committed by then, so the next statement sees it. So is one that was
+--   accepted before retention's horizon.
 -- :rows are the parameters as rows t, numbered by n; :ancestors is
 --   insert_ancestors.sql, or insert_roots.sql where no row has an ancestor: to set up
 --   what finds nothing was a quarter of what a lone insert cost. :arbiter is nothing, or
@@ -54,5 +55,9 @@ cross join lateral (
   from (select case when t.accepted_at > 0 then t.accepted_at else clock.now end as at) as a
 ) as born
 :ancestors
+-- What was accepted before the horizon may have been here and been removed: never again,
+-- but as a run that has ended and holds nothing.
+where t.accepted_at = 0 or t.accepted_at >= (select r.horizon from retention as r)
+  or (t.ended <> '' and t.key_slot is null)
 order by t.n
 on conflict :arbiter do nothing

@@ -6,6 +6,7 @@
 //	bin/chaos -only redis-kill -runs 20 # one nemesis
 //	bin/chaos -seed 17 -runs 1          # a run again, as far as a seed can do it
 //	bin/chaos -base bin/node-base       # upgrades and rollbacks instead of faults
+//	make soak DURATION=30m              # rounds on one cluster: does anything grow? (package soak)
 //
 // It starts several nodes as processes, a Redis and a Postgres of their own, with a
 // link between each node and each store (package cluster). Clients trigger with and

@@ -36,6 +36,8 @@ type settings struct {
 	aof      string
 	list     bool
 	backlog  int
+	soak     time.Duration
+	overload time.Duration
 }
 
 // short is what runs in a minute or two: the faults that operators meet, and pairs.
@@ -75,6 +77,8 @@ func parse(args []string) (settings, error) {
 	fs.Float64Var(&s.minimum, "min-rate", 100, "operations a second that have to succeed before the fault, or the run is void")
 	fs.StringVar(&s.aof, "aof", "always", "Redis's `appendfsync`: always, everysec or no")
 	fs.IntVar(&s.backlog, "backlog", 0, "instead of runs: fill the buffer with so many runs, with and without an outage of Postgres, and compare how fast it drains")
+	fs.DurationVar(&s.soak, "soak", 0, "instead of runs: play rounds on one cluster for so long, and say whether memory, goroutines, files, keys in Redis and dead rows have grown")
+	fs.DurationVar(&s.overload, "overload", 0, "instead of runs: offer one node ten times what it can take, with a quiet neighbour, then slow clients, each phase for so long, and say what held; at least 6s")
 	fs.BoolVar(&s.list, "list", false, "list the nemeses and end")
 	if err := fs.Parse(args); err != nil {
 		return s, err
@@ -128,6 +132,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	if s.backlog > 0 {
 		return backlog(ctx, s, out)
+	}
+	if s.overload > 0 {
+		return overloading(ctx, s, out)
+	}
+	if s.soak > 0 {
+		return soaking(ctx, s, out)
 	}
 	plan, err := newPlan(s, all)
 	if err != nil {
