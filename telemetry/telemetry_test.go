@@ -69,7 +69,6 @@ func (everything) Overrides() *override.State {
 }
 func (everything) Unrecorded() uint64 { return 1 }
 
-
 func (everything) Removed() map[string]int            { return map[string]int{"run": 3, "audit": 1} }
 func (everything) Breakers() (redis, postgres string) { return "open", "closed" }
 func (everything) Unfit() error                       { return errors.New("evicts") }
