@@ -94,7 +94,7 @@ func (s *sampler) once(ctx context.Context) {
 		}
 	}
 	if keys, bytes, err := s.cluster.RedisLevels(ctx); err == nil {
-		s.add("redis keys", soak.Kind{Allowed: 1000}, float64(keys))
+		s.add("redis keys", soak.Kind{Shown: true}, float64(keys)) // those of the last minute's traffic; see left
 		s.add("redis memory", soak.Kind{Unit: "MiB", Allowed: 4}, float64(bytes)/mib)
 	}
 	if t, err := s.cluster.Tables(ctx); err == nil {
@@ -135,6 +135,10 @@ func soaking(ctx context.Context, s settings, out io.Writer) (err error) {
 			err = errors.Join(err, c.Close())
 		}
 	}()
+	idle, _, err := c.RedisLevels(ctx)
+	if err != nil {
+		return err
+	}
 	plan, err := newPlan(settings{only: strings.Join(soakNemeses, ",")}, nemesis.All())
 	if err != nil {
 		return err
@@ -189,6 +193,9 @@ func soaking(ctx context.Context, s settings, out io.Writer) (err error) {
 	}
 	stop()
 	loop.Wait()
+	if err := left(ctx, c, idle); err != nil && len(report.Bad) == 0 {
+		report.Bad = append(report.Bad, err.Error())
+	}
 	report.Took = time.Since(began).Round(time.Second).String()
 	report.Minutes = minutes(latency)
 	grown := report.judge(sample)
@@ -214,6 +221,28 @@ func soaking(ctx context.Context, s settings, out io.Writer) (err error) {
 		return fmt.Errorf("not flat: %s", strings.Join(grown, ", "))
 	}
 	return nil
+}
+
+const (
+	// keysGoWithin is how long Redis remembers what is of no use any more, and some.
+	keysGoWithin = 2 * time.Minute
+	// keysStay are what nodes keep there besides what an idle deployment has.
+	keysStay = 100
+)
+
+// left waits until Redis holds no more keys of ours than before the first trigger.
+func left(ctx context.Context, c *cluster.Cluster, idle int64) error {
+	waiting, cancel := context.WithTimeout(ctx, keysGoWithin)
+	defer cancel()
+	for {
+		keys, _, err := c.RedisLevels(waiting)
+		if err == nil && keys <= idle+keysStay {
+			return nil
+		}
+		if cluster.Wait(waiting, time.Second) != nil {
+			return fmt.Errorf("%d keys are left in Redis %s after the traffic; before it there were %d (%w)", keys, keysGoWithin, idle, errors.Join(waiting.Err(), err))
+		}
+	}
 }
 
 func minutes(latency map[int][]int64) (list []minute) {
