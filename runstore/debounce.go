@@ -403,8 +403,8 @@ func (b *bouncer) insert(ctx context.Context, tx pgx.Tx, leaders []*window) erro
 		if items[i].options, err = encodeOptions(&made.Trigger); err != nil {
 			return err
 		}
-		c.add(&items[i], w.leader.at)
 	}
+	c.addAll(items, func(i int) run.Instant { return leaders[i].leader.at })
 	born, err := insertRows(ctx, tx, c, &inserting)
 	if err != nil {
 		return err

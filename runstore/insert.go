@@ -186,19 +186,19 @@ func (c *columns) next() *array {
 	return &c.arrays[c.at-1]
 }
 
-// addAll appends the items with the acceptances that they bring, in the one order in
-// which everybody takes slots.
-func (c *columns) addAll(items []item) {
+// addAll appends the items, accepted at what at says of each, in the one order in which
+// everybody takes slots. Rows for slots that are not locked are added by it alone.
+func (c *columns) addAll(items []item, at func(i int) run.Instant) {
 	c.order = c.order[:0]
 	for i := range items {
 		c.order = append(c.order, i)
 	}
 	slices.SortFunc(c.order, func(x, y int) int { return items[x].bySlot(&items[y]) })
 	for _, i := range c.order {
-		at := items[i].snapshot.AcceptedAt
-		c.add(&items[i], at)
+		accepted := at(i)
+		c.add(&items[i], accepted)
 		if items[i].late {
-			c.outside(nil, at, at)
+			c.outside(nil, accepted, accepted)
 		}
 	}
 }

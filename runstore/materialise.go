@@ -178,7 +178,7 @@ func (s *Store) materialiseRounds(ctx context.Context, conn *pgxpool.Conn, items
 func (s *Store) insertBuffered(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Materialised) ([]item, error) {
 	c := newColumns(true)
 	defer c.release()
-	c.addAll(items)
+	c.addAll(items, func(i int) run.Instant { return items[i].snapshot.AcceptedAt })
 	born, err := s.land(ctx, conn, items, c)
 	if err != nil {
 		return items, err

@@ -219,7 +219,7 @@ func (s *Store) settleRounds(ctx context.Context, conn *pgxpool.Conn, items []it
 func (s *Store) insert(ctx context.Context, conn *pgxpool.Conn, items []item, answers []Settled) ([]item, error) {
 	c := newColumns(false)
 	defer c.release()
-	c.addAll(items)
+	c.addAll(items, func(i int) run.Instant { return items[i].snapshot.AcceptedAt })
 	born, err := s.land(ctx, conn, items, c)
 	if err != nil {
 		return items, err
