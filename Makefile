@@ -65,6 +65,11 @@ test-cluster: deps ## what talks to Redis, on a Redis Cluster of three masters; 
 	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack
 	MOLLIFIER_TEST_REDIS=cluster bin/teststack $(GO) test -count 1 -timeout 20m $(if $(filter ./...,$(PKG)),$(REDIS_PKGS),$(PKG))
 
+.PHONY: test-failovers
+test-failovers: deps ## storms in which a Cluster, Sentinels or Postgres fail over, or the disk of Postgres is full
+	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack
+	MOLLIFIER_TEST_FAILOVERS=1 bin/teststack $(GO) test -count 1 -parallel 1 -timeout 20m -run 'FailsOverInAStorm|FailOverInAStorm|StandbyTakesOver|DiskOfPostgres' .
+
 .PHONY: test-valkey
 test-valkey: deps ## the same on Valkey, which is fetched if need be; some minutes (PKG=packages)
 	@$(GO) build -buildvcs=false -o bin/teststack ./internal/devstack/cmd/teststack

@@ -21,6 +21,7 @@ import (
 // themselves, what waited lands there, and keys that the standby knew keep their run.
 func TestStandbyTakesOver(t *testing.T) {
 	t.Parallel()
+	failovers(t)
 	primary := stacktest.PrivatePostgres(t)
 	standby := stacktest.PrivatePostgres(t, func(c *devstack.PostgresConfig) { c.StandbyOf = primary })
 	both, err := url.Parse(primary.URL())
@@ -101,6 +102,7 @@ func follows(t *testing.T, primary, standby *devstack.Postgres) {
 // it, and all of it lands when there is room, the server being started again if it died.
 func TestDiskOfPostgresIsFull(t *testing.T) {
 	t.Parallel()
+	failovers(t)
 	var disk string
 	postgres := stacktest.PrivatePostgres(t, func(c *devstack.PostgresConfig) {
 		disk = filepath.Join(filepath.Dir(c.Dir), "disk")
