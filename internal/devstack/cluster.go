@@ -110,8 +110,12 @@ func (c *Cluster) Start(ctx context.Context) error {
 			if err != nil {
 				return false, err
 			}
-			if !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d\r", len(clients))) {
-				return false, nil
+			for _, all := range []string{
+				"cluster_state:ok\r", fmt.Sprintf("cluster_known_nodes:%d\r", len(clients)), fmt.Sprintf("cluster_slots_assigned:%d\r", slotsOfACluster),
+			} {
+				if !strings.Contains(info, all) {
+					return false, nil
+				}
 			}
 		}
 		return true, nil
