@@ -114,6 +114,7 @@ var reasonTexts = map[gate.Reason]string{
 	gate.ReasonDebounce:        "it is debounced, which passes the gate",
 	gate.ReasonOneTimeToken:    "it came with a token that may be used once, which passes the gate",
 	gate.ReasonTriggerAndWait:  "its parent waits for it, which passes the gate",
+	gate.ReasonUnfit:           "Redis may evict what is put into the buffer",
 	gate.ReasonForced:          "the gate was overridden for the environment",
 	gate.ReasonPressureErrors:  "Postgres failed calls, which mollifies all environments",
 	gate.ReasonPressurePool:    "connections to Postgres were waited for, which mollifies all environments",
