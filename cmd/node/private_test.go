@@ -160,9 +160,10 @@ func TestPrivateStoreDies(t *testing.T) {
 	}
 	data := folder(t)
 	c := client(t)
-	// Without diversion, and with a gate that lets pass whatever Postgres does: with both
-	// stores gone for a moment, a key may otherwise get a second, provisional name.
-	node := startNode(t, data, "-divert=false", "-gate-pressure=false")
+	// Without diversion, and with a gate that lets pass whatever Postgres does and however
+	// fast this test asks again: with both stores gone for a moment, a key may otherwise get
+	// a second, provisional name.
+	node := startNode(t, data, "-divert=false", "-gate-pressure=false", "-gate-threshold=100000")
 	before := info(t, data)
 	key := before.Environments[0].Key
 	one := answered(t)(trigger(t.Context(), c, before.HTTP, key, "order-1"))
